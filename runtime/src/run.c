@@ -1,0 +1,203 @@
+/* One call of a layer: all checks, then the kernel on each box. */
+
+/* What the checks of a call find out. */
+typedef struct checked_call {
+    const unstride_kernel *kernel;
+    int64_t output_shape[UNSTRIDE_MAX_RANK];
+    checked_view input, add, output;
+    int requested;          /* tasks at a time that were asked for */
+    int useful;             /* threads that are worth waking; 1: a plain loop */
+    unstride_parallel parallel;
+    size_t scratch_bytes;   /* zero where the kernel stages nothing */
+    size_t slot_bytes;
+} checked_call;
+
+static int check_shapes(const unstride_layer *layer, const unstride_arguments *arguments, checked_call *found) {
+    int status;
+    if ((status = check_rank(layer, "input", arguments->input)) != UNSTRIDE_OK) return status;
+    if ((status = check_rank(layer, "output", arguments->output)) != UNSTRIDE_OK) return status;
+    const int64_t *input = arguments->input->shape;
+    if ((status = check_input_shape(layer, input)) != UNSTRIDE_OK) return status;
+    if ((status = infer_output_shape(layer, input, found->output_shape)) != UNSTRIDE_OK) return status;
+    status = check_same_shape(layer, "output", arguments->output, found->output_shape, input);
+    if (status != UNSTRIDE_OK || !layer->has_add) return status;
+    if ((status = check_rank(layer, "add", arguments->add)) != UNSTRIDE_OK) return status;
+    return check_same_shape(layer, "add", arguments->add, found->output_shape, input);
+}
+
+/* Threads and scratch memory for an output's shape; the same for the query and for the call. */
+static void plan_tasks(const unstride_layer *layer, uint32_t requirement, const int64_t *output, int requested,
+                       checked_call *found) {
+    double outputs = 1.0;
+    for (int axis = 0; axis < layer->rank; axis++) outputs *= (double)output[axis];
+    const bool on_device = unstride_this_library.device != UNSTRIDE_DEVICE_NONE;
+    found->requested = requested;
+    found->useful = on_device ? 1 : useful_threads(layer, requirement, outputs, requested);
+    found->slot_bytes = on_device ? 0 : (size_t)slot_bytes_of(layer, found->kernel, output);
+    found->scratch_bytes = found->slot_bytes * (size_t)(found->useful == 1 ? 1 : requested);
+}
+
+static int check_threads(const unstride_layer *layer, const unstride_arguments *arguments, checked_call *found) {
+    const int status = check_thread_count(layer->name, arguments->threads);
+    if (status != UNSTRIDE_OK) return status;
+    if (arguments->parallel == NULL) {
+        found->parallel = plugged_in_parallel();
+        return UNSTRIDE_OK;
+    }
+    found->parallel = *arguments->parallel;
+    return check_parallel(layer->name, arguments->parallel);
+}
+
+static int check_views(const unstride_layer *layer, const unstride_arguments *arguments, checked_call *found) {
+    int status;
+    if ((status = check_view(layer, "input", arguments->input, &found->input)) != UNSTRIDE_OK) return status;
+    if ((status = check_view(layer, "output", arguments->output, &found->output)) != UNSTRIDE_OK) return status;
+    if (views_overlap(&found->output, &found->input))
+        return fail(UNSTRIDE_OVERLAP, "%s: output at %p overlaps input at %p", layer->name,
+                    (void *)arguments->output->data, (void *)arguments->input->data);
+    if (!layer->has_add) return UNSTRIDE_OK;
+    if ((status = check_view(layer, "add", arguments->add, &found->add)) != UNSTRIDE_OK) return status;
+    if (!same_view(&found->add, &found->output) && views_overlap(&found->output, &found->add))
+        return fail(UNSTRIDE_OVERLAP, "%s: output at %p overlaps add at %p and is not the same view", layer->name,
+                    (void *)arguments->output->data, (void *)arguments->add->data);
+    return UNSTRIDE_OK;
+}
+
+static int check_packed_weights(const unstride_layer *layer, const unstride_arguments *arguments,
+                                const checked_call *found) {
+    const size_t bytes = layout_packed(found->kernel).total_bytes;
+    const int status = check_packed(layer, found->kernel, arguments->packed);
+    if (status != UNSTRIDE_OK) return status;
+    const uintptr_t address = packed_address(arguments);
+    if (address == 0) return fail(UNSTRIDE_NULL_ARGUMENT, "%s: packed_device is zero", layer->name);
+    if (address % PACKED_ALIGNMENT != 0)
+        return fail(UNSTRIDE_MISALIGNED, "%s: packed_device is no multiple of %u", layer->name, PACKED_ALIGNMENT);
+    if (view_overlaps_range(&found->output, (const void *)address, bytes))
+        return fail(UNSTRIDE_OVERLAP, "%s: output at %p overlaps the packed weights", layer->name,
+                    (void *)arguments->output->data);
+    return UNSTRIDE_OK;
+}
+
+static int check_scratch(const unstride_layer *layer, const unstride_arguments *arguments, const checked_call *found) {
+    const void *scratch = arguments->scratch;
+    const size_t bytes = found->scratch_bytes;
+    if (scratch == NULL || bytes == 0) return UNSTRIDE_OK;
+    if ((uintptr_t)scratch % SLOT_ALIGNMENT != 0)
+        return fail(UNSTRIDE_MISALIGNED, "%s: scratch at %p is no multiple of %u", layer->name, scratch, SLOT_ALIGNMENT);
+    if (arguments->scratch_bytes < bytes)
+        return fail(UNSTRIDE_BUFFER_TOO_SMALL, "%s: scratch: %zu bytes, %zu are needed", layer->name,
+                    arguments->scratch_bytes, bytes);
+    if (view_overlaps_range(&found->output, scratch, bytes) || view_overlaps_range(&found->input, scratch, bytes) ||
+        (layer->has_add && view_overlaps_range(&found->add, scratch, bytes)) ||
+        ranges_overlap((uintptr_t)scratch, bytes, (uintptr_t)arguments->packed,
+                       layout_packed(found->kernel).total_bytes))
+        return fail(UNSTRIDE_OVERLAP, "%s: scratch overlaps a tensor or the packed weights", layer->name);
+    return UNSTRIDE_OK;
+}
+
+static int check_given(const unstride_layer *layer, const unstride_arguments *arguments) {
+    int status = check_layer(layer, "run");
+    if (status != UNSTRIDE_OK) return status;
+    if (arguments == NULL) return fail(UNSTRIDE_NULL_ARGUMENT, "%s: arguments is null", layer->name);
+    if (arguments->input == NULL) return fail(UNSTRIDE_NULL_ARGUMENT, "%s: input is null", layer->name);
+    if (arguments->output == NULL) return fail(UNSTRIDE_NULL_ARGUMENT, "%s: output is null", layer->name);
+    if (layer->has_add && arguments->add == NULL)
+        return fail(UNSTRIDE_NULL_ARGUMENT, "%s: add is null, the layer adds a second tensor", layer->name);
+    if (!layer->has_add && arguments->add != NULL)
+        return fail(UNSTRIDE_WRONG_SHAPE, "%s: add is given, the layer adds no second tensor", layer->name);
+    return UNSTRIDE_OK;
+}
+
+/* The kernel on every box; the inputs are described once, so a device receives them once. */
+static int compute_boxes(call *self, const checked_call *found, uintptr_t packed) {
+    const unstride_plan *plan = plan_of(self->layer);
+    const packed_layout layout = layout_packed(found->kernel);
+    buffer input, weights, bias, add, output;
+    void *user_context = self;
+    describe_input(&input, &found->input);
+    begin_buffer(&weights);
+    add_dense_dimensions(&weights, found->kernel->weight_extent, UNSTRIDE_WEIGHT_DIMENSIONS);
+    place_buffer(&weights.halide, packed + layout.weights_offset, true);
+    begin_buffer(&bias);
+    add_dense_dimensions(&bias, &found->kernel->bias_extent, 1);
+    place_buffer(&bias.halide, packed + layout.bias_offset, true);
+
+    phase_range x[2], y[2] = {{1, 0, 1}};
+    const int rank = self->layer->rank;
+    const int x_count = split_axis(found->output_shape[rank - 2], plan->axes[0].phases, x);
+    const int y_count =
+        plan->spatial_axes > 1 ? split_axis(found->output_shape[rank - 3], plan->axes[1].phases, y) : 1;
+    int code = 0;
+    for (int box = 0; box < x_count * y_count && code == 0; box++) {
+        const phase_range *x_range = &x[box % x_count], *y_range = &y[box / x_count];
+        void *arguments[6] = {&user_context, &input.halide, &weights.halide, &bias.halide};
+        int count = 4;
+        if (self->layer->has_add) {
+            describe_box(&add, &found->add, plan, x_range, y_range, true);
+            arguments[count++] = &add.halide;
+        }
+        describe_box(&output, &found->output, plan, x_range, y_range, false);
+        arguments[count] = &output.halide;
+        code = found->kernel->compute(arguments);
+        if (code == 0) code = fetch_output(self, &output.halide);
+        release_buffer(self, &output.halide);
+        if (self->layer->has_add) release_buffer(self, &add.halide);
+    }
+    release_buffer(self, &input.halide);
+    release_buffer(self, &weights.halide);
+    release_buffer(self, &bias.halide);
+    return kernel_status(self, "run", code);
+}
+
+static int run_checked(const unstride_layer *layer, const unstride_arguments *arguments, const checked_call *found) {
+    call self = {.layer = layer,
+                 .parallel = found->parallel,
+                 .concurrency = found->parallel.parallel_for != NULL && found->useful > 1 ? found->requested
+                                                                                          : found->useful,
+                 .slots = arguments->scratch,
+                 .slot_bytes = found->slot_bytes};
+    void *allocated = NULL;
+    atomic_flag_clear(&self.error_taken);
+    ensure_hooks();
+    const int status = prepare_device(&self, arguments);
+    if (status != UNSTRIDE_OK) return status;
+    if (found->scratch_bytes > 0) {
+        self.slot_count = (int)(found->scratch_bytes / found->slot_bytes);
+        if (arguments->scratch == NULL) {
+            if (posix_memalign(&allocated, SLOT_ALIGNMENT, found->scratch_bytes) != 0)
+                return fail(UNSTRIDE_OUT_OF_MEMORY, "%s: no %zu bytes of scratch memory", layer->name,
+                            found->scratch_bytes);
+            self.slots = allocated;
+        }
+    }
+    const int result = compute_boxes(&self, found, packed_address(arguments));
+    free(allocated);
+    return result;
+}
+
+int UNSTRIDE_LIBRARY(run)(const unstride_layer *layer, const unstride_arguments *arguments) {
+    checked_call found;
+    uint32_t requirement;
+    int status;
+    if ((status = check_given(layer, arguments)) != UNSTRIDE_OK) return status;
+    if ((status = check_shapes(layer, arguments, &found)) != UNSTRIDE_OK) return status;
+    if ((status = check_threads(layer, arguments, &found)) != UNSTRIDE_OK) return status;
+    if ((status = select_kernel(layer, &found.kernel, &requirement)) != UNSTRIDE_OK) return status;
+    if (arguments->input->shape[0] == 0) return UNSTRIDE_OK;
+    if ((status = check_views(layer, arguments, &found)) != UNSTRIDE_OK) return status;
+    if ((status = check_packed_weights(layer, arguments, &found)) != UNSTRIDE_OK) return status;
+    plan_tasks(layer, requirement, found.output_shape, requested_tasks(&found.parallel, arguments->threads), &found);
+    if ((status = check_scratch(layer, arguments, &found)) != UNSTRIDE_OK) return status;
+    return run_checked(layer, arguments, &found);
+}
+
+size_t UNSTRIDE_LIBRARY(scratch_bytes)(const unstride_layer *layer, const int64_t *input_shape, int threads) {
+    checked_call found;
+    uint32_t requirement;
+    if (UNSTRIDE_LIBRARY(output_shape)(layer, input_shape, found.output_shape)) return 0;
+    if (check_thread_count("scratch_bytes", threads) || select_kernel(layer, &found.kernel, &requirement)) return 0;
+    if (input_shape[0] == 0) return 0;
+    found.parallel = threads == 0 ? plugged_in_parallel() : (unstride_parallel){0};
+    plan_tasks(layer, requirement, found.output_shape, requested_tasks(&found.parallel, threads), &found);
+    return found.scratch_bytes;
+}

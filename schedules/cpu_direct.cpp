@@ -1,0 +1,75 @@
+// Register tiles of output channels by outputs of one phase, over an input staged with its zeros.
+//
+// The register budget: a step of the innermost loop multiplies `vectors` vectors of weights with tile_x * tile_y input
+// values, each broadcast from memory, into vectors * tile_x * tile_y accumulators. Accumulators, weights and one broadcast
+// must fit the register file (24 + 4 + 1 of 32 with AVX-512, 12 + 2 + 1 of 16 with AVX2). Loads a step are vectors + tile_x *
+// tile_y for vectors * tile_x * tile_y multiply-adds, which a square-ish tile makes least. Two-dimensional pixel tiles
+// win over long rows because they waste less at the ends of short rows.
+#include "schedules/cpu_direct.h"
+
+namespace unstride {
+
+using namespace Halide;
+
+void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer, const CpuDirect &record) {
+    Func output = stages.output, sum = stages.sum, padded = stages.padded;
+    const Var c = stages.c, n = stages.n, cl = stages.cl, cb = stages.cb;
+    const Var qx = stages.qx, u = stages.u, qy = stages.qy, v = stages.v;
+    const int block = record.lanes * record.vectors;
+    const TailStrategy guard = TailStrategy::GuardWithIf;
+
+    // A task is `rows` tiles high and `strip` tiles wide. The phases walk over the staged input outermost, so that the
+    // weights of one phase and block stay in cache for all tiles of the task.
+    Var lane("lane"), block_index("block_index"), tile_u("tile_u"), in_u("in_u"), tile_v("tile_v"), in_v("in_v");
+    Var strip("strip"), row_group("row_group"), task("task");
+    output.split(c, block_index, lane, block, guard)
+        .split(u, tile_u, in_u, record.tile_x, guard)
+        .split(v, tile_v, in_v, record.tile_y, guard)
+        .split(tile_v, row_group, tile_v, record.rows, guard);
+    std::vector<VarOrRVar> order = {lane, in_u, in_v, tile_u, tile_v};
+    std::vector<Var> tasks;
+    if (record.strip > 0) {
+        output.split(tile_u, strip, tile_u, record.strip, guard);
+        tasks.push_back(strip);
+    }
+    tasks.push_back(row_group);
+    if (record.split_blocks) {
+        order.insert(order.end(), {qx, qy});
+        tasks.push_back(block_index);
+    } else {
+        order.insert(order.end(), {block_index, qx, qy});
+    }
+    tasks.push_back(n);
+    order.insert(order.end(), tasks.begin(), tasks.end());
+    output.reorder(order);
+    Var fused = tasks[0];
+    for (std::size_t i = 1; i < tasks.size(); i++) {
+        output.fuse(fused, tasks[i], task);
+        fused = task;
+    }
+    output.parallel(fused).vectorize(lane, record.lanes).unroll(lane).unroll(in_u).unroll(in_v);
+
+    sum.compute_at(output, tile_u)
+        .bound_extent(cl, block)
+        .bound_extent(u, record.tile_x)
+        .bound_extent(v, record.tile_y)
+        .vectorize(cl, record.lanes)
+        .unroll(cl)
+        .unroll(u)
+        .unroll(v);
+    sum.update()
+        .reorder({cl, u, v, stages.ci, stages.tx, stages.ty})
+        .vectorize(cl, record.lanes)
+        .unroll(cl)
+        .unroll(u)
+        .unroll(v);
+    if (record.unroll > 1) sum.update().unroll(stages.ci, record.unroll);
+
+    // Staging reads whole vectors of channels; the last one of an odd count is shifted inwards, so that nothing outside
+    // the tensor is read.
+    int lanes = record.lanes;
+    while (lanes > layer.input_channels) lanes /= 2;
+    padded.compute_at(output, fused).vectorize(c, lanes, layer.depthwise() ? TailStrategy::RoundUp : TailStrategy::ShiftInwards);
+}
+
+}  // namespace unstride

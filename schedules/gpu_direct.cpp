@@ -1,0 +1,42 @@
+// One thread computes thread_channels * thread_x outputs of one phase in registers; neighbouring threads take neighbouring
+// channel vectors, so that weights load and results store coalesced, and the input values that a block shares come
+// from cache.
+#include "schedules/gpu_direct.h"
+
+namespace unstride {
+
+using namespace Halide;
+
+void schedule_gpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer, const GpuDirect &record) {
+    Func output = stages.output, sum = stages.sum;
+    const Var c = stages.c, n = stages.n, cl = stages.cl;
+    const Var qx = stages.qx, u = stages.u, qy = stages.qy, v = stages.v;
+    const TailStrategy guard = TailStrategy::GuardWithIf;
+    (void)layer;
+
+    Var cbk("c_block"), ct("c_thread"), ci("c_in"), ub("u_block"), ut("u_thread"), ui("u_in");
+    Var vb("v_block"), vt("v_thread"), planes("planes");
+    output.split(c, cbk, ct, record.block_channels, guard)
+        .split(ct, ct, ci, record.thread_channels)
+        .split(u, ub, ut, record.block_x, guard)
+        .split(ut, ut, ui, record.thread_x)
+        .split(v, vb, vt, record.block_y, guard)
+        .fuse(qx, qy, planes)
+        .fuse(planes, n, planes)
+        .fuse(planes, vb, planes)
+        .reorder(ci, ui, ct, ut, vt, cbk, ub, planes)
+        .unroll(ci)
+        .unroll(ui)
+        .gpu_threads(ct, ut, vt)
+        .gpu_blocks(cbk, ub, planes);
+
+    sum.compute_at(output, ct)
+        .bound_extent(cl, record.thread_channels)
+        .bound_extent(u, record.thread_x)
+        .unroll(cl)
+        .unroll(u);
+    sum.update().reorder({cl, u, stages.ci, stages.tx, stages.ty}).unroll(cl).unroll(u);
+    if (record.unroll > 1) sum.update().unroll(stages.ci, record.unroll);
+}
+
+}  // namespace unstride

@@ -1,0 +1,168 @@
+// Files through the system's own calls, so that every failure can be told apart and named.
+#include "tools/files.h"
+
+#include "tools/sha256.h"
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+#include <utility>
+
+namespace unstride {
+namespace {
+
+namespace fs = std::filesystem;
+
+Error system_error(const fs::path &path, const char *action, int code) {
+    return Error{
+        fmt::format("{}: cannot {}: {}", path.string(), action, std::generic_category().message(code))};
+}
+
+// A descriptor that is closed when it goes.
+class File {
+public:
+    explicit File(int descriptor) : descriptor_(descriptor) {}
+    File(const File &) = delete;
+    File &operator=(const File &) = delete;
+    ~File() {
+        if (descriptor_ >= 0) ::close(descriptor_);
+    }
+    int get() const { return descriptor_; }
+
+    // Closes and says whether the system accepted all that was written.
+    bool close() { return ::close(std::exchange(descriptor_, -1)) == 0; }
+
+private:
+    int descriptor_;
+};
+
+// Calls receive(bytes) for each piece of a regular file.
+template<typename Receive>
+Result<void> read_pieces(const fs::path &path, Receive receive) {
+    // Without O_NONBLOCK, opening a pipe would wait for its writer.
+    const File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (file.get() < 0) return system_error(path, "open", errno);
+    struct stat status {};
+    if (::fstat(file.get(), &status) != 0) return system_error(path, "open", errno);
+    if (S_ISDIR(status.st_mode)) return Error{fmt::format("{}: is a folder, expected a file", path.string())};
+    if (!S_ISREG(status.st_mode)) return Error{fmt::format("{}: is not a regular file", path.string())};
+
+    std::array<char, 1 << 16> buffer;
+    for (;;) {
+        const ssize_t count = ::read(file.get(), buffer.data(), buffer.size());
+        if (count == 0) return {};
+        if (count > 0)
+            receive(std::string_view(buffer.data(), static_cast<std::size_t>(count)));
+        else if (errno != EINTR)
+            return system_error(path, "read", errno);
+    }
+}
+
+int write_all(int descriptor, std::string_view bytes) {
+    while (!bytes.empty()) {
+        const ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
+        if (count > 0)
+            bytes.remove_prefix(static_cast<std::size_t>(count));
+        else if (count == 0)
+            return ENOSPC;
+        else if (errno != EINTR)
+            return errno;
+    }
+    return 0;
+}
+
+// The permissions a new file at `path` should have: those it has, or what the process's mask leaves of 0666.
+mode_t permissions_for(const fs::path &path) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) == 0) return status.st_mode & 07777;
+    const mode_t mask = ::umask(0);
+    ::umask(mask);
+    return 0666 & ~mask;
+}
+
+} // namespace
+
+Result<std::string> read_file(const fs::path &path) {
+    std::string bytes;
+    const Result<void> read = read_pieces(path, [&](std::string_view piece) { bytes += piece; });
+    if (!read) return Error{read.error()};
+    return bytes;
+}
+
+Result<std::string> sha256_of_file(const fs::path &path) {
+    Sha256 hash;
+    const Result<void> read = read_pieces(path, [&](std::string_view piece) { hash.add(piece); });
+    if (!read) return Error{read.error()};
+    return hash.hexadecimal();
+}
+
+Result<void> write_file_atomically(const fs::path &path, std::initializer_list<std::string_view> parts) {
+    std::error_code failure;
+    fs::path target = path;
+    if (fs::is_symlink(path, failure)) {
+        target = fs::weakly_canonical(path, failure);
+        if (failure) return system_error(path, "follow the link", failure.value());
+    }
+    if (fs::is_directory(target, failure))
+        return Error{fmt::format("{}: is a folder, expected a file", path.string())};
+    if (fs::exists(target, failure) && !fs::is_regular_file(target, failure))
+        return Error{fmt::format("{}: is not a regular file", path.string())};
+
+    std::string temporary = target.string() + ".XXXXXX";
+    File file(::mkostemp(temporary.data(), O_CLOEXEC));
+    if (file.get() < 0) return system_error(path, "create a file in its folder", errno);
+    const auto fail = [&](const char *action, int code) {
+        ::unlink(temporary.c_str());
+        return system_error(path, action, code);
+    };
+    for (const std::string_view part : parts)
+        if (const int code = write_all(file.get(), part); code != 0) return fail("write", code);
+    if (::fchmod(file.get(), permissions_for(target)) != 0) return fail("set the permissions", errno);
+    if (::fsync(file.get()) != 0) return fail("write", errno);
+    if (!file.close()) return fail("write", errno);
+    if (::rename(temporary.c_str(), target.c_str()) != 0) return fail("rename the finished file", errno);
+    return {};
+}
+
+Result<void> write_file_atomically(const fs::path &path, std::string_view bytes) {
+    return write_file_atomically(path, {bytes});
+}
+
+Result<TemporaryFolder> make_temporary_folder(const std::string &prefix, const fs::path &parent) {
+    fs::path base = parent;
+    if (base.empty()) {
+        const char *configured = std::getenv("TMPDIR");
+        base = configured != nullptr && *configured != '\0' ? configured : "/tmp";
+    }
+    std::string name = (base / (prefix + "-XXXXXX")).string();
+    if (::mkdtemp(name.data()) == nullptr) return system_error(base, "make a folder in it", errno);
+    return TemporaryFolder(name);
+}
+
+TemporaryFolder::TemporaryFolder(TemporaryFolder &&other) noexcept
+    : path_(std::exchange(other.path_, fs::path())) {}
+
+TemporaryFolder &TemporaryFolder::operator=(TemporaryFolder &&other) noexcept {
+    if (this != &other) {
+        remove();
+        path_ = std::exchange(other.path_, fs::path());
+    }
+    return *this;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+    remove();
+}
+
+void TemporaryFolder::remove() noexcept {
+    std::error_code ignored;
+    if (!path_.empty()) fs::remove_all(path_, ignored);
+}
+
+} // namespace unstride

@@ -1,0 +1,112 @@
+// The generator runs as a process of its own, with limits, into a fresh folder that is renamed into the cache.
+#include "tools/library/kernel_compiler.h"
+
+#include "tools/files.h"
+#include "tools/library/process.h"
+#include "tools/sha256.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace unstride {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Bounds checks stay: the runtime refuses bad arguments first, these are the second line.
+constexpr const char *kernel_features = "-no_runtime-user_context-no_bounds_query";
+
+std::string versions(const Installation &installation) {
+    return fmt::format("unstride {}, halide {}, generators {}", installation.compiler_version,
+                       installation.halide_version, installation.generator_hash);
+}
+
+// The last lines of what a failed generator said, without its stack of file names.
+std::string reason(const ProcessResult &process) {
+    std::string text = process.errors;
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    constexpr std::size_t most = 600;
+    return text.size() > most ? "…" + text.substr(text.size() - most) : text;
+}
+
+// Runs the jobs with their output in a temporary folder beside `entry`, then renames that folder to `entry`.
+Result<void> fill_cache_entry(const fs::path &entry, const Installation &installation,
+                              const std::function<nlohmann::json(const fs::path &folder)> &jobs_for) {
+    std::error_code error;
+    fs::create_directories(entry.parent_path(), error);
+    if (error) return Error{fmt::format("cannot create {}: {}", entry.parent_path().string(), error.message())};
+    Result<TemporaryFolder> folder = make_temporary_folder(entry.parent_path());
+    if (!folder) return Error{folder.error()};
+    const fs::path jobs = folder->path() / "jobs.json";
+    if (auto written = write_file_atomically(jobs, jobs_for(folder->path()).dump(1)); !written) return written;
+
+    const ProcessResult process = run_process({installation.generators.string(), jobs.string()});
+    if (!process.ok()) return Error{reason(process)};
+    fs::rename(folder->path(), entry, error);
+    // Another process may have filled the entry meanwhile; its content is the same.
+    if (error && !fs::exists(entry)) {
+        return Error{fmt::format("cannot rename {} to {}: {}", folder->path().string(), entry.string(), error.message())};
+    }
+    if (!error) folder->release();
+    return {};
+}
+
+}  // namespace
+
+std::uint64_t CompiledKernel::identity() const { return std::stoull(key.substr(0, 16), nullptr, 16); }
+
+std::string kernel_key(const KernelRequest &request, const Installation &installation) {
+    const nlohmann::json json = {{"chain", request.chain},
+                                 {"target", request.target.halide_target + kernel_features},
+                                 {"instruction_set", request.target.instruction_set},
+                                 {"schedule", to_json(request.record)},
+                                 {"versions", versions(installation)}};
+    return sha256_hex(json.dump()).substr(0, 32);
+}
+
+Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Installation &installation,
+                                      const fs::path &cache) {
+    CompiledKernel kernel;
+    kernel.key = kernel_key(request, installation);
+    const fs::path entry = cache / "kernels" / kernel.key;
+    kernel.compute_object = entry / (kernel.compute_function() + ".o");
+    kernel.pack_object = entry / (kernel.pack_function() + ".o");
+    kernel.from_cache = fs::exists(kernel.compute_object) && fs::exists(kernel.pack_object);
+    if (!kernel.from_cache) {
+        const nlohmann::json parameters = {{"layer", request.chain},
+                                           {"schedule", to_json(request.record).dump()},
+                                           {"instruction_set", request.target.instruction_set}};
+        const auto jobs_for = [&](const fs::path &folder) {
+            const auto job = [&](const char *generator, const std::string &function) {
+                return nlohmann::json{{"generator", generator},
+                                      {"function", function},
+                                      {"folder", folder.string()},
+                                      {"target", request.target.halide_target + kernel_features},
+                                      {"emit", {"object"}},
+                                      {"parameters", parameters}};
+            };
+            return nlohmann::json{job("phase_convolution", kernel.compute_function()),
+                                  job("weight_packing", kernel.pack_function())};
+        };
+        if (auto filled = fill_cache_entry(entry, installation, jobs_for); !filled) return Error{filled.error()};
+    }
+    kernel.object_bytes = fs::file_size(kernel.compute_object) + fs::file_size(kernel.pack_object);
+    return kernel;
+}
+
+Result<fs::path> compile_halide_runtime(const Target &target, const Installation &installation,
+                                        const fs::path &cache) {
+    const std::string key = sha256_hex(target.runtime_target + versions(installation)).substr(0, 32);
+    const fs::path entry = cache / "runtimes" / key;
+    const fs::path object = entry / "halide_runtime.o";
+    if (fs::exists(object)) return object;
+    const auto jobs_for = [&](const fs::path &folder) {
+        return nlohmann::json::array(
+            {{{"runtime", (folder / "halide_runtime.o").string()}, {"target", target.runtime_target}}});
+    };
+    if (auto filled = fill_cache_entry(entry, installation, jobs_for); !filled) return Error{filled.error()};
+    return object;
+}
+
+}  // namespace unstride
