@@ -22,8 +22,8 @@ public:
 
     void configure() {
         parameters = decode_parameters(layer, schedule_record, instruction_set);
-        if (!parameters.bilinear_weights) kernel = add_input<Buffer<float, 4>>("kernel");  // innermost first, as stored
-        if (parameters.convolution.has_bias()) bias = add_input<Buffer<float, 1>>("bias");
+        kernel = add_input<Buffer<float, 4>>("kernel");  // innermost first, as stored; not read for bilinear weights
+        bias = add_input<Buffer<float, 1>>("bias");      // zeros where the layer has none
         packed = add_output<Buffer<float, 7>>("packed");
         packed_bias = add_output<Buffer<float, 1>>("packed_bias");
     }
@@ -53,8 +53,7 @@ public:
         const Expr exists =
             channel < output_channels && tx < table(taps_x.count, qx) && ty < table(taps_y.count, qy);
         (*packed)(cl, ci, tx, ty, qx, qy, cb) = select(exists, weight, 0.0f);
-        (*packed_bias)(c) = conv.has_bias() ? select(c < output_channels, (*bias)(min(c, output_channels - 1)), 0.0f)
-                                            : Expr(0.0f);
+        (*packed_bias)(c) = select(c < output_channels, (*bias)(min(c, output_channels - 1)), 0.0f);
     }
 
     void schedule() {}  // runs once a set of weights: plain loops

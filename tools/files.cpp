@@ -4,9 +4,9 @@
 #include "tools/sha256.h"
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -77,13 +77,14 @@ int write_all(int descriptor, std::string_view bytes) {
     return 0;
 }
 
-// The permissions a new file at `path` should have: those it has, or what the process's mask leaves of 0666.
-mode_t permissions_for(const fs::path &path) {
-    struct stat status {};
-    if (::stat(path.c_str(), &status) == 0) return status.st_mode & 07777;
-    const mode_t mask = ::umask(0);
-    ::umask(mask);
-    return 0666 & ~mask;
+// Creates a file beside `target` under a name that nobody else uses, and sets `name` to it.
+int create_beside(const fs::path &target, fs::path &name) {
+    static std::atomic<unsigned> counter = 0;
+    for (;;) {
+        name = target.parent_path() / fmt::format(".unstride-{}-{}.tmp", ::getpid(), counter++);
+        const int descriptor = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (descriptor >= 0 || errno != EEXIST) return descriptor;
+    }
 }
 
 } // namespace
@@ -114,8 +115,8 @@ Result<void> write_file_atomically(const fs::path &path, std::initializer_list<s
     if (fs::exists(target, failure) && !fs::is_regular_file(target, failure))
         return Error{fmt::format("{}: is not a regular file", path.string())};
 
-    std::string temporary = target.string() + ".XXXXXX";
-    File file(::mkostemp(temporary.data(), O_CLOEXEC));
+    fs::path temporary;
+    File file(create_beside(target, temporary));
     if (file.get() < 0) return system_error(path, "create a file in its folder", errno);
     const auto fail = [&](const char *action, int code) {
         ::unlink(temporary.c_str());
@@ -123,7 +124,9 @@ Result<void> write_file_atomically(const fs::path &path, std::initializer_list<s
     };
     for (const std::string_view part : parts)
         if (const int code = write_all(file.get(), part); code != 0) return fail("write", code);
-    if (::fchmod(file.get(), permissions_for(target)) != 0) return fail("set the permissions", errno);
+    struct stat before {};
+    if (::stat(target.c_str(), &before) == 0 && ::fchmod(file.get(), before.st_mode & 07777) != 0)
+        return fail("keep the permissions", errno);
     if (::fsync(file.get()) != 0) return fail("write", errno);
     if (!file.close()) return fail("write", errno);
     if (::rename(temporary.c_str(), target.c_str()) != 0) return fail("rename the finished file", errno);

@@ -14,10 +14,10 @@ namespace unstride {
 // The bytes of a regular file. Refuses folders, devices and pipes.
 Result<std::string> read_file(const std::filesystem::path &path);
 
-// Writes the parts, one after the other, to a new file beside `path` and renames it to `path` when all of it
-// is on its way to the disk. So `path` holds either what it held before or all of the new bytes; on failure
-// the new file is removed. A symbolic link is followed: the file it names is replaced. The permissions of a
-// file that exists are kept.
+// Writes the parts, one after the other, to a new file beside `path` and renames it to `path` when the disk
+// holds all of it. So `path` holds either what it held before or all of the new bytes; on failure the new
+// file is removed. A symbolic link is followed and the file it names is replaced; a link to nothing becomes
+// the file. The permissions of a file that exists are kept.
 Result<void> write_file_atomically(const std::filesystem::path &path,
                                    std::initializer_list<std::string_view> parts);
 Result<void> write_file_atomically(const std::filesystem::path &path, std::string_view bytes);

@@ -131,22 +131,22 @@ std::optional<std::int64_t> ArgumentReader::read_integer(const ArgumentRule &rul
     }
     if (error == std::errc::result_out_of_range) {
         const bool is_negative = piece.starts_with('-');
-        reject(rule, value,
-               fmt::format("at {} {}", is_negative ? "least" : "most",
-                           is_negative ? rule.minimum : largest_size));
+        problems.push_back(
+            {value, fmt::format("{} must be at {} {}, got {}", rule.name, is_negative ? "least" : "most",
+                                is_negative ? rule.minimum : largest_size, shorten(piece))});
         return std::nullopt;
     }
     return number;
 }
 
-std::optional<std::vector<std::string_view>> ArgumentReader::read_axes(const ArgumentRule &rule,
-                                                                       const Token &value) {
-    std::vector<std::string_view> pieces = split(value.text, 'x');
-    if (!axes || pieces.size() == 1 || pieces.size() == *axes) return pieces;
-    reject(rule, value,
-           *axes == 1 ? "one number, since the input has one spatial axis"
-                      : fmt::format("one number or {}, one for each spatial axis", *axes));
-    return std::nullopt;
+bool ArgumentReader::check_axes(const ArgumentRule &rule, const Token &value, std::size_t count) {
+    if (!axes || count == 1 || count == *axes) return true;
+    problems.push_back(
+        {value, fmt::format("{} must be {}, got {}", rule.name,
+                            *axes == 1 ? "one number, since the input has one spatial axis"
+                                       : fmt::format("one number or {}, one for each spatial axis", *axes),
+                            shorten(value.text))});
+    return false;
 }
 
 PerAxis ArgumentReader::spread(PerAxis numbers) const {
@@ -170,14 +170,13 @@ void ArgumentReader::operator()(const ArgumentRule &rule, PerAxis &field) {
         if (rule.presence == Presence::defaulted) field = spread({rule.default_value});
         return;
     }
-    const auto pieces = read_axes(rule, *value);
-    if (!pieces) return;
     PerAxis numbers;
-    for (std::string_view piece : *pieces) {
+    for (std::string_view piece : split(value->text, 'x')) {
         const auto number = read_integer(rule, *value, piece, per_axis_expected);
         if (!number) return;
         numbers.push_back(*number);
     }
+    if (!check_axes(rule, *value, numbers.size())) return;
     field = spread(std::move(numbers));
     values.emplace(rule.name, *value);
 }
@@ -193,10 +192,8 @@ void ArgumentReader::operator()(const ArgumentRule &rule, Padding &field) {
         values.emplace(rule.name, *value);
         return;
     }
-    const auto pieces = read_axes(rule, *value);
-    if (!pieces) return;
     PerAxis begin, end;
-    for (std::string_view piece : *pieces) {
+    for (std::string_view piece : split(value->text, 'x')) {
         const std::size_t colon = piece.find(':');
         const auto first = read_integer(rule, *value, piece.substr(0, colon), padding_expected);
         if (!first) return;
@@ -207,6 +204,7 @@ void ArgumentReader::operator()(const ArgumentRule &rule, Padding &field) {
         begin.push_back(*first);
         end.push_back(*last);
     }
+    if (!check_axes(rule, *value, begin.size())) return;
     field.begin = spread(std::move(begin));
     field.end = spread(std::move(end));
     values.emplace(rule.name, *value);

@@ -87,8 +87,8 @@ private:
     // Reports what is no whole number or does not fit 64 bits.
     std::optional<std::int64_t> read_integer(const ArgumentRule &rule, const Token &value,
                                              std::string_view piece, std::string_view expected);
-    // The parts between `x`; reports a wrong number of them.
-    std::optional<std::vector<std::string_view>> read_axes(const ArgumentRule &rule, const Token &value);
+    // Reports a number of numbers that is neither one nor that of the spatial axes.
+    bool check_axes(const ArgumentRule &rule, const Token &value, std::size_t count);
     // One number an axis from one number, or as many as were written.
     PerAxis spread(PerAxis numbers) const;
 };

@@ -87,11 +87,14 @@ std::vector<TokenLine> tokenize(std::string_view text, const std::string &file) 
     }
 }
 
-std::string describe(const Token &token) {
+std::string shorten(std::string_view text) {
     constexpr std::size_t longest = 40;
+    return text.size() <= longest ? std::string(text) : fmt::format("{}…", text.substr(0, longest));
+}
+
+std::string describe(const Token &token) {
     if (token.kind == TokenKind::end_of_line) return "the end of the line";
-    if (token.text.size() <= longest) return fmt::format("'{}'", token.text);
-    return fmt::format("'{}…'", token.text.substr(0, longest));
+    return fmt::format("'{}'", shorten(token.text));
 }
 
 } // namespace unstride

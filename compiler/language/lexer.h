@@ -28,6 +28,9 @@ struct TokenLine {
 // Never empty: an empty text is one blank line. Lines end in LF or CR LF; a byte order mark is skipped.
 std::vector<TokenLine> tokenize(std::string_view text, const std::string &file);
 
+// A word for a message: its beginning where it is long.
+std::string shorten(std::string_view text);
+
 // The token in quotes for a message, shortened where it is long; "the end of the line" for end_of_line.
 std::string describe(const Token &token);
 

@@ -228,9 +228,10 @@ private:
         }
         next();
         if (!prototype) {
-            const std::string_view problem =
-                name.text == "input" ? "input must stand first" : "unknown stage";
-            fail(name, "layer", fmt::format("{} {}{}", problem, describe(name), suggest_stage(name.text)));
+            fail(name, "layer",
+                 name.text == "input"
+                     ? "input must stand first, got it again"
+                     : fmt::format("unknown stage {}{}", describe(name), suggest_stage(name.text)));
             return parse_arguments(name.text).has_value();
         }
         Stage stage{*prototype, position_of(name)};

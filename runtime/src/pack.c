@@ -74,9 +74,9 @@ int UNSTRIDE_LIBRARY(pack)(const unstride_layer *layer, const unstride_weights *
     uint32_t requirement;
     int status = check_layer(layer, "pack");
     if (status != UNSTRIDE_OK) return status;
+    if ((status = select_kernel(layer, &kernel, &requirement)) != UNSTRIDE_OK) return status;
     if (weights == NULL) weights = &nothing;
     if ((status = check_weight_pointers(layer, weights)) != UNSTRIDE_OK) return status;
-    if ((status = select_kernel(layer, &kernel, &requirement)) != UNSTRIDE_OK) return status;
     if ((status = check_pack_target(layer, kernel, weights, packed, packed_bytes)) != UNSTRIDE_OK) return status;
 
     ensure_hooks();

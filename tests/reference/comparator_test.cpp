@@ -245,11 +245,18 @@ TEST(RandomData, ExactDataVaries) {
 }
 
 TEST(RandomData, ExactDataKnowsWhatRounds) {
-    EXPECT_TRUE(exact_data(layer("input(f32, 1x4x4x8) | conv(8, kernel=3) | bias | leaky_relu(0.25)"), 1));
-    EXPECT_TRUE(exact_data(layer("input(f32, 1x4x4x8) | conv(8, kernel=3) | clamp(0, 6)"), 1));
-    EXPECT_TRUE(exact_data(layer("input(f32, 1x4x4x8) | bilinear_upsample(4) | add"), 1));
-    EXPECT_TRUE(exact_data(
-        layer("input(f32, 1x4x4x8) | transposed_conv(8, kernel=8, stride=4, weights=bilinear)"), 1));
+    for (const std::string stages :
+         {"conv(8, kernel=3) | bias | leaky_relu(0.25)", "conv(8, kernel=3) | clamp(0, 6)",
+          "scale | bilinear_upsample(4) | add", "bilinear_upsample(2, corners=aligned)",
+          "transposed_conv(8, kernel=8, stride=4, weights=bilinear) | bias | prelu",
+          "transposed_conv(8, kernel=3, stride=2, dilation=2, weights=bilinear)"}) {
+        const Layer exact = layer("input(f32, 1x4x4x8) | " + stages);
+        const std::optional<LayerData> data = exact_data(exact, 1);
+        ASSERT_TRUE(data) << stages;
+        const ReferenceResult expected = *evaluate(exact, *data);
+        for (const double value : expected.values)
+            EXPECT_EQ(static_cast<float>(value), value) << stages;
+    }
     for (const std::string stage :
          {"leaky_relu(0.1)", "clamp(0, 0.3)", "tanh", "sigmoid", "silu", "gelu", "bilinear_upsample(3)",
           "transposed_conv(8, kernel=5, stride=3, weights=bilinear)"})

@@ -60,7 +60,7 @@ void expect_near(const std::vector<double> &got, const std::vector<double> &expe
 }
 
 TEST(Reference, ConvMatchesHandComputedSums) {
-    // [1 2 3 4] with [1 10 100], padded by one: 20+100·... position 0 sees (0, 1, 2).
+    // [1 2 3 4] with [1 10 100], padded by one: output 0 sees (0, 1, 2) and is 0·1 + 1·10 + 2·100.
     EXPECT_EQ(
         values("input(f32, 1x4x1) | conv(1, kernel=3, pad=1)", {{1, 2, 3, 4}, {1, 10, 100}, {}, {}, {}, {}}),
         (std::vector<double>{210, 321, 432, 43}));

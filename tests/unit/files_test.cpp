@@ -104,6 +104,10 @@ TEST_F(Files, WritingKeepsPermissionsAndFollowsLinks) {
     EXPECT_EQ(*read_file(path("script")), "two");
     EXPECT_EQ(fs::status(path("script")).permissions(), fs::perms::owner_all);
 
+    fs::create_symlink("nothing", path("dangling"));
+    ASSERT_TRUE(write_file_atomically(path("dangling"), "three").ok());
+    EXPECT_EQ(*read_file(path("dangling")), "three");
+
     // A new file is as readable as any other program's, not private as temporary files are.
     std::ofstream(path("plain")) << "text";
     ASSERT_TRUE(write_file_atomically(path("new"), "text").ok());

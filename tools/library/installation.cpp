@@ -2,7 +2,6 @@
 #include "tools/library/installation.h"
 
 #include "tools/files.h"
-#include "tools/sha256.h"
 
 #include <fmt/format.h>
 
@@ -28,9 +27,9 @@ Result<Installation> find_installation() {
             return Error{fmt::format("this installation is incomplete: {} is missing", part.string())};
         }
     }
-    const Result<std::string> program = read_file(found.generators);
-    if (!program) return Error{program.error()};
-    found.generator_hash = sha256_hex(*program);
+    const Result<std::string> hash = sha256_of_file(found.generators);
+    if (!hash) return Error{hash.error()};
+    found.generator_hash = *hash;
     return found;
 }
 

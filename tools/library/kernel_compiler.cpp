@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <functional>
+
 namespace unstride {
 
 namespace fs = std::filesystem;
@@ -36,7 +38,7 @@ Result<void> fill_cache_entry(const fs::path &entry, const Installation &install
     std::error_code error;
     fs::create_directories(entry.parent_path(), error);
     if (error) return Error{fmt::format("cannot create {}: {}", entry.parent_path().string(), error.message())};
-    Result<TemporaryFolder> folder = make_temporary_folder(entry.parent_path());
+    Result<TemporaryFolder> folder = make_temporary_folder("building", entry.parent_path());
     if (!folder) return Error{folder.error()};
     const fs::path jobs = folder->path() / "jobs.json";
     if (auto written = write_file_atomically(jobs, jobs_for(folder->path()).dump(1)); !written) return written;
@@ -48,7 +50,6 @@ Result<void> fill_cache_entry(const fs::path &entry, const Installation &install
     if (error && !fs::exists(entry)) {
         return Error{fmt::format("cannot rename {} to {}: {}", folder->path().string(), entry.string(), error.message())};
     }
-    if (!error) folder->release();
     return {};
 }
 
@@ -62,7 +63,7 @@ std::string kernel_key(const KernelRequest &request, const Installation &install
                                  {"instruction_set", request.target.instruction_set},
                                  {"schedule", to_json(request.record)},
                                  {"versions", versions(installation)}};
-    return sha256_hex(json.dump()).substr(0, 32);
+    return sha256(json.dump()).substr(0, 32);
 }
 
 Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Installation &installation,
@@ -97,7 +98,7 @@ Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Instal
 
 Result<fs::path> compile_halide_runtime(const Target &target, const Installation &installation,
                                         const fs::path &cache) {
-    const std::string key = sha256_hex(target.runtime_target + versions(installation)).substr(0, 32);
+    const std::string key = sha256(target.runtime_target + versions(installation)).substr(0, 32);
     const fs::path entry = cache / "runtimes" / key;
     const fs::path object = entry / "halide_runtime.o";
     if (fs::exists(object)) return object;

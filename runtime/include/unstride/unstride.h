@@ -129,11 +129,12 @@ typedef struct unstride_library {
 
 /* A view of a dense tensor: the last axis has stride 1. `data` may point to const data where it is only read. */
 static inline unstride_tensor unstride_dense(const float *data, int rank, const int64_t *shape) {
-    unstride_tensor tensor = {0};
+    unstride_tensor tensor;
     int64_t stride = 1;
     int axis;
     tensor.data = (float *)(uintptr_t)data;
     tensor.rank = rank;
+    for (axis = 0; axis < UNSTRIDE_MAX_RANK; axis++) tensor.shape[axis] = tensor.stride[axis] = 0;
     for (axis = rank - 1; axis >= 0 && rank <= UNSTRIDE_MAX_RANK; axis--) {
         tensor.shape[axis] = shape[axis];
         tensor.stride[axis] = stride;

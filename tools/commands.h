@@ -1,0 +1,32 @@
+// The subcommands, and what they share: reading layers, naming targets, printing errors.
+#pragma once
+
+#include "compiler/language/layer.h"
+#include "schedules/target_facts.h"
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace unstride {
+
+// Each adds its options to the app; when its subcommand is given, it runs and stores the exit code.
+void add_build_command(CLI::App &app, int *exit_code);
+void add_run_command(CLI::App &app, int *exit_code);
+void add_describe_command(CLI::App &app, int *exit_code);
+
+// "unstride: error: TEXT" on standard error, `error` in red on a terminal.
+void print_error(const std::string &text);
+
+// The layers of a file, or those of the given names only. Prints every error and answers nothing if there is any.
+std::optional<std::vector<Layer>> load_layers(const std::filesystem::path &file, const std::vector<std::string> &names);
+
+// "x86-64, aarch64, cuda, opencl"
+std::string target_names();
+
+}  // namespace unstride

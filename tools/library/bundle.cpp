@@ -1,0 +1,105 @@
+// Done with the target's own C compiler and binary utilities, which whoever links the library has.
+#include "tools/library/bundle.h"
+
+#include "tools/files.h"
+#include "tools/library/process.h"
+
+#include <fmt/format.h>
+
+namespace unstride {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// The texts of the runtime's public headers.
+struct Interface {
+    std::string types, functions;
+};
+
+Result<Interface> read_interface(const Installation &installation) {
+    auto types = read_file(installation.runtime / "include/unstride/unstride.h");
+    if (!types) return Error{types.error()};
+    auto functions = read_file(installation.runtime / "include/unstride/library.h");
+    if (!functions) return Error{functions.error()};
+    return Interface{std::move(*types), std::move(*functions)};
+}
+
+Result<void> run_tool(const std::vector<std::string> &command) {
+    const ProcessResult result = run_process(command);
+    if (result.ok()) return {};
+    std::string text = result.errors.empty() ? result.output : result.errors;
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    return Error{fmt::format("{} failed: {}", command[0], text)};
+}
+
+}  // namespace
+
+std::string c_compiler(const Target &target) {
+    return target.tool_prefix.empty() || target.name == host_target().name ? "cc" : target.tool_prefix + "gcc";
+}
+
+Result<void> check_target_tools(const std::vector<const Target *> &targets) {
+    for (const Target *target : targets) {
+        const bool native = c_compiler(*target) == "cc";
+        const std::string prefix = native ? "" : target->tool_prefix;
+        for (const std::string &tool : {c_compiler(*target), prefix + "ld", prefix + "objcopy", prefix + "ar"}) {
+            if (program_exists(tool)) continue;
+            return Error{fmt::format("target {} needs {}, which is not in PATH; install {}", target->name, tool,
+                                     native ? "gcc and binutils" : fmt::format("the packages gcc and binutils for {}",
+                                                                               target->name))};
+        }
+    }
+    return {};
+}
+
+Result<void> check_names(const LibraryDescription &description, const Installation &installation) {
+    const auto interface = read_interface(installation);
+    if (!interface) return Error{interface.error()};
+    return check_library_names(description, interface->functions);
+}
+
+Result<void> bundle_library(const BundleRequest &request, const Installation &installation, const fs::path &folder) {
+    const auto interface = read_interface(installation);
+    if (!interface) return Error{interface.error()};
+    const auto header = write_library_header(request.description, interface->types, interface->functions);
+    if (!header) return Error{header.error()};
+    const auto source = write_library_source(request.description, interface->functions);
+    if (!source) return Error{source.error()};
+    const std::string &name = request.name;
+    const fs::path source_file = folder / (name + ".c"), tables = folder / (name + ".tables.o");
+    const fs::path whole = folder / (name + ".o"), archive = folder / fmt::format("lib{}.a", name);
+    if (auto written = write_file_atomically(folder / (name + ".h"), *header); !written) return written;
+    if (auto written = write_file_atomically(source_file, *source); !written) return written;
+
+    const std::string compiler = c_compiler(request.target);
+    const std::string prefix = compiler == "cc" ? "" : request.target.tool_prefix;
+    if (auto compiled = run_tool({compiler, "-c", "-O2", "-std=c11", "-fPIC", "-fvisibility=hidden",
+                                  "-ffunction-sections", "-fdata-sections", "-I", folder.string(), "-I",
+                                  (installation.runtime / "include").string(), "-I",
+                                  (installation.runtime / "src").string(), source_file.string(), "-o", tables.string()});
+        !compiled) {
+        return compiled;
+    }
+
+    // Section groups are dissolved, or a second such archive in the same program would lose its copies of them; what no
+    // public function reaches is dropped.
+    std::vector<std::string> link = {prefix + "ld", "-r", "--force-group-allocation", "--gc-sections", "-u",
+                                     name + "_library", "-o", whole.string(), tables.string()};
+    for (const PlannedLayer &layer : request.layers) {
+        for (const PlannedKernel &kernel : layer.kernels) {
+            link.push_back(kernel.compiled.compute_object.string());
+            link.push_back(kernel.compiled.pack_object.string());
+        }
+    }
+    link.push_back(request.halide_runtime.string());
+    if (auto linked = run_tool(link); !linked) return linked;
+    if (auto localised =
+            run_tool({prefix + "objcopy", "--wildcard", "--keep-global-symbol=" + name + "_*", whole.string()});
+        !localised) {
+        return localised;
+    }
+    return run_tool({prefix + "ar", "rcsD", archive.string(), whole.string()});
+}
+
+}  // namespace unstride

@@ -1,0 +1,44 @@
+// From layers to a library on disk: schedules chosen, kernels compiled in parallel, one archive, header and manifest.
+#pragma once
+
+#include "compiler/language/layer.h"
+#include "schedules/target_facts.h"
+#include "tools/result.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace unstride {
+
+struct BuildRequest {
+    std::vector<Layer> layers;
+    std::string name;  // of the library: prefixes every symbol
+    std::vector<const Target *> targets;
+    std::filesystem::path folder;  // FOLDER/TARGET/libNAME.a, NAME.h and manifest.json are written
+    int jobs = 0;                  // kernels compiled at once; 0: one for each processor
+    bool quiet = false;            // no progress
+};
+
+struct BuiltLibrary {
+    const Target *target = nullptr;
+    std::filesystem::path archive, header, manifest;
+    std::uintmax_t archive_bytes = 0;
+    std::size_t kernels = 0, kernels_from_cache = 0;
+};
+
+struct BuildOutcome {
+    std::vector<BuiltLibrary> libraries;  // in the request's order; empty if anything failed
+    std::vector<std::string> errors;      // each names its layer, or the target and step
+    bool ok() const { return errors.empty(); }
+};
+
+// All or nothing: on an error no file of this name is left in any of the request's folders, an older one neither.
+BuildOutcome build_libraries(const BuildRequest &request);
+
+// Takes away what an earlier build of that name left, so that a failure cannot be mistaken for a success.
+void remove_outputs(const std::filesystem::path &folder, const std::string &name,
+                    const std::vector<const Target *> &targets);
+
+}  // namespace unstride
