@@ -1,11 +1,13 @@
 // Enumerates the small space of register tiles and task shapes and takes the one with the least modelled cost.
 //
 // The model counts cycles of the innermost loop. A step multiplies one input channel of a tile: `vectors` weight loads,
-// one broadcast for each pixel, vectors * pixels multiply-adds. Every CPU in the table issues two vector loads and two
-// multiply-adds a cycle and needs 4 cycles from one multiply-add to the next on the same accumulator, so a step
-// costs the largest of the three. Tiles that overhang the ends of rows, columns or channels do the work of whole tiles.
-// Against tiles measured on an AVX-512 server the model's first choice lost 9 to 21 % where it chose among one-dimensional
-// ones; restricted to the two-dimensional shapes that the overhang favours it stayed within 5 %.
+// one broadcast for each pixel, vectors * pixels multiply-adds. It costs the largest of
+//   - two multiply-adds a cycle;
+//   - 1.33 loads a cycle: AVX2 tiles of 12 accumulators measured on a Zen 4 core ran at 109 GFLOP/s with 8 loads a step (2x3x2),
+//     at 75 with 13 (1x6x2), and 104 with 6 loads for 8 accumulators (2x2x2), of 118 at most;
+//   - 4.75 cycles from one multiply-add to the next on the same accumulator: 4 and what loads are late (2x1x4 on AVX2: 81).
+// Tiles that overhang the ends of rows or columns do the work of whole tiles; of the last block of channels only the
+// vectors that are stored remain (the others are dead code).
 #include "schedules/analytic_default.h"
 
 #include <algorithm>
@@ -27,27 +29,42 @@ std::int64_t outputs_of_phase(const PhaseAxis &axis) {
     return std::max<std::int64_t>(1, divide_up(size, static_cast<std::int64_t>(axis.phases.size())));
 }
 
-// Cycles of one step of a register tile.
-double step_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuDirect &tile) {
+bool divides_channels(const PhaseConvolution &layer, const CpuDirect &tile) {
+    return layer.output_channels % (tile.lanes * tile.vectors) == 0;
+}
+
+// Cycles of one step of a register tile that computes `vectors` of its vectors.
+double step_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuDirect &tile, double vectors) {
     const double pixels = tile.tile_x * tile.tile_y;
-    const double multiplies = tile.vectors * pixels * (target.fused_multiply_add ? 1 : 2);
-    double loads = tile.vectors + pixels;
-    if (layer.depthwise()) loads = tile.vectors + tile.vectors * pixels;  // every input value is a vector
-    if (tile.stage_lanes > 1) loads = tile.vectors + pixels / tile.stage_lanes;
-    return std::max({multiplies / 2, loads / 2, 4.0 * (target.fused_multiply_add ? 1 : 2)});
+    const double multiplies = vectors * pixels * (target.fused_multiply_add ? 1 : 2);
+    double loads = vectors + pixels;
+    if (layer.depthwise()) loads = vectors + vectors * pixels;  // every input value is a vector
+    // By lane, loads and multiply-adds share the issue slots of narrow cores: what loads take is lost. A pixel costs its load
+    // and its address, and more than a handful of addresses spill.
+    if (tile.stage_lanes > 1) return multiplies / 2 + (vectors + 3 * pixels / tile.stage_lanes) / 2;
+    const double latency = 4.75 * (target.fused_multiply_add ? 1 : 2);
+    // The share added for loads ranks tiles that all keep the multipliers busy.
+    return std::max({multiplies / 2, loads / 1.33, latency}) + 0.05 * loads;
 }
 
 // Modelled cycles of the whole layer with this tile, up to a factor that all tiles share.
 double tile_cost(const PhaseConvolution &layer, const TargetFacts &target, const CpuDirect &tile) {
     const std::int64_t tiles = divide_up(outputs_of_phase(layer.axes[1]), tile.tile_x) *
-                               divide_up(outputs_of_phase(layer.axes[0]), tile.tile_y) *
-                               divide_up(layer.output_channels, tile.lanes * tile.vectors);
+                               divide_up(outputs_of_phase(layer.axes[0]), tile.tile_y);
+    const std::int64_t channel_vectors = divide_up(layer.output_channels, tile.lanes);
+    const double whole_blocks = static_cast<double>(channel_vectors / tile.vectors);
+    const double last_vectors = static_cast<double>(channel_vectors % tile.vectors);
     // Entering and leaving a tile loads the bias, computes addresses and stores the results.
     const double taps = static_cast<double>(layer.axes[0].total_taps() * layer.axes[1].total_taps()) /
                         static_cast<double>(layer.axes[0].phases.size() * layer.axes[1].phases.size());
     const double steps = std::max(1.0, taps) * static_cast<double>(layer.channels_per_group());
-    const double ends = 20 + 2.0 * tile.vectors * tile.tile_x * tile.tile_y;
-    return static_cast<double>(tiles) * (steps * step_cycles(layer, target, tile) + ends);
+    const auto block = [&](double vectors) {
+        return steps * step_cycles(layer, target, tile, vectors) + 20 + 2.0 * vectors * tile.tile_x * tile.tile_y;
+    };
+    // A guarded last block keeps its loops in two versions and cannot be shared among tasks.
+    const double guard = divides_channels(layer, tile) ? 1 : 1.15;
+    return guard * static_cast<double>(tiles) *
+           (whole_blocks * block(tile.vectors) + (last_vectors > 0 ? block(last_vectors) : 0));
 }
 
 CpuDirect best_tile(const PhaseConvolution &layer, const TargetFacts &target) {
@@ -66,6 +83,7 @@ CpuDirect best_tile(const PhaseConvolution &layer, const TargetFacts &target) {
                     const bool by_lane = target.multiply_by_lane && !layer.depthwise() &&
                                          layer.channels_per_group() % 4 == 0;
                     tile.stage_lanes = by_lane ? 4 : 1;
+                    tile.unroll = tile.stage_lanes;
                     if (violated_constraint(layer, target, {tile})) continue;
                     // Ties go to the tile found first: more lanes, then fewer vectors (smaller weight panels).
                     const double cost = tile_cost(layer, target, tile);
@@ -79,10 +97,10 @@ CpuDirect best_tile(const PhaseConvolution &layer, const TargetFacts &target) {
     return best;
 }
 
-// Grows a task until it stages half of the L2 cache or tasks become too few to share among threads.
+// Grows a task until it stages three quarters of the L2 cache or tasks become too few to share among threads.
 void choose_task(const PhaseConvolution &layer, const TargetFacts &target, CpuDirect *record) {
     constexpr std::int64_t enough_tasks = 8;  // for two threads with no more than 1/8 of idle time at the end
-    const std::int64_t budget = target.l2_bytes / 2;  // the other half holds weights and results
+    const std::int64_t budget = target.l2_bytes * 3 / 4;  // the rest holds weights and results
     const std::int64_t tiles_x = divide_up(outputs_of_phase(layer.axes[1]), record->tile_x);
     const std::int64_t tiles_y = divide_up(outputs_of_phase(layer.axes[0]), record->tile_y);
     const std::int64_t batch = layer.batch == dynamic_size ? 1 : std::max<std::int64_t>(1, layer.batch);
@@ -112,7 +130,8 @@ void choose_task(const PhaseConvolution &layer, const TargetFacts &target, CpuDi
             break;
         }
     }
-    if (tasks() < enough_tasks && blocks > 1) record->split_blocks = true;
+    // Every task of a split stages the input again (12 % of an 8x8 layer with 256 channels): only where two threads would idle.
+    if (tasks() < 4 && blocks > 1 && divides_channels(layer, *record)) record->split_blocks = true;
 }
 
 CpuDirect cpu_default(const PhaseConvolution &layer, const TargetFacts &target) {
@@ -120,7 +139,9 @@ CpuDirect cpu_default(const PhaseConvolution &layer, const TargetFacts &target) 
     choose_task(layer, target, &record);
     if (!layer.depthwise()) {
         const std::int64_t channels = layer.channels_per_group();
-        record.unroll = record.stage_lanes > 1 ? record.stage_lanes : channels % 2 == 0 ? 2 : 1;
+        record.unroll = channels % 2 == 0 ? 2 : 1;
+        // Twice the staged channels, so that the addresses of both loads are computed once.
+        if (record.stage_lanes > 1) record.unroll = record.stage_lanes * (channels % (2 * record.stage_lanes) == 0 ? 2 : 1);
     }
     return record;
 }

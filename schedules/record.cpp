@@ -71,15 +71,18 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     }
     if (r.unroll > 16) return fmt::format("unroll must be at most 16, got {}", r.unroll);
     const int accumulators = r.vectors * r.tile_x * r.tile_y;
-    const int used = accumulators + r.vectors + (target.fused_multiply_add ? 1 : 2) + (target.multiply_by_lane ? 1 : 0);
+    // Without a fused multiply-add, a broadcast, a copy of it and the product take a register each; multiplying by lane
+    // holds a register of input channels for each pixel.
+    const int operands = r.stage_lanes > 1 ? r.tile_x * r.tile_y : target.fused_multiply_add ? 1 : 3;
+    const int used = accumulators + r.vectors + operands;
     if (used > target.vector_registers) {
         return fmt::format("the register tile needs {} of {} vector registers", used, target.vector_registers);
     }
     if (target.multiply_by_lane ? (r.stage_lanes != 1 && r.stage_lanes != 4) : r.stage_lanes != 1) {
         return fmt::format("stage_lanes {} is not for this target", r.stage_lanes);
     }
-    if (r.stage_lanes > 1 && layer.channels_per_group() % r.stage_lanes != 0) {
-        return "stage_lanes must divide the input channels";
+    if (r.stage_lanes > 1 && (layer.channels_per_group() % r.unroll != 0 || r.unroll % r.stage_lanes != 0)) {
+        return "stage_lanes must divide unroll, and unroll the input channels";
     }
     const std::int64_t bytes = staged_bytes(layer, r);
     if (bytes > target.l2_bytes && (r.strip != 1 || r.rows != 1)) {

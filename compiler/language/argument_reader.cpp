@@ -103,15 +103,14 @@ void ArgumentReader::reject_unused() {
     for (const WrittenArgument &argument : written) {
         if (argument.used) continue;
         const Token &first = argument.name.text.empty() ? argument.value : argument.name;
-        const auto is_first = [&](const WrittenArgument &other) {
-            return other.used && other.name.text == argument.name.text;
-        };
+        // find() takes the first of a name, so what is left of a known one is a repetition.
+        const bool is_known = std::find(keywords.begin(), keywords.end(), first.text) != keywords.end();
         if (!takes_arguments) {
             problems.push_back({first, fmt::format("no arguments are taken, got {}", describe(first))});
         } else if (argument.name.text.empty()) {
             problems.push_back(
                 {first, fmt::format("too many values without a name, got {}", describe(first))});
-        } else if (std::any_of(written.begin(), written.end(), is_first)) {
+        } else if (is_known) {
             problems.push_back(
                 {first, fmt::format("argument {} must be given once, got it again", first.text)});
         } else {

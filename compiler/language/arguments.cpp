@@ -173,7 +173,7 @@ std::vector<ArgumentProblem> check_arguments(const Input &input) {
     std::vector<std::int64_t> sizes = input.spatial;
     sizes.insert(sizes.end(), {input.batch, input.channels});
     if (capped_product(sizes) > largest_element_count) {
-        problems.push_back({"shape", "input must hold at most 2^62 elements, got more"});
+        problems.push_back({"shape", "shape must hold at most 2^62 elements, got more"});
     }
     return problems;
 }

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 
 namespace unstride {
@@ -416,7 +417,9 @@ std::string result_text(const SizeRule &rule, std::int64_t input_size) {
     if (rule.scale == 0 || input_size != dynamic_size) return fmt::format("{}", output_size);
     std::string text = rule.scale == 1 ? "in" : fmt::format("{}·in", rule.scale);
     if (rule.shift != 0) text += fmt::format(" {} {}", rule.shift < 0 ? "−" : "+", std::abs(rule.shift));
-    return rule.divisor == 1 ? text : fmt::format("floor(({}) / {})", text, rule.divisor);
+    if (rule.divisor == 1) return text;
+    if (rule.shift != 0) text = "(" + text + ")";
+    return fmt::format("floor({} / {})", text, rule.divisor);
 }
 
 // The left side of the arithmetic on one axis; empty for stages that keep the size.

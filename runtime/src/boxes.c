@@ -1,5 +1,5 @@
-/* Tensors as the kernels see them. Output coordinate o = phases * u + q: where a size is no multiple of the phases, the last
- * u has fewer q, and the tensor is covered by up to two ranges an axis, hence four boxes. */
+/* Tensors as the kernels see them. Output coordinate o = phases * u + q: where a size is no multiple of the
+ * phases, the last u has fewer q, and the tensor is covered by up to two ranges an axis, hence four boxes. */
 
 #define OUTPUT_DIMENSIONS 6
 #define INPUT_DIMENSIONS 4
@@ -62,9 +62,10 @@ static void describe_input(buffer *target, const checked_view *view) {
     place_buffer(&target->halide, view->address, true);
 }
 
-/* The part of an output-shaped view that lies in a box; the buffer's address is that of the box's first element. */
-static void describe_box(buffer *target, const checked_view *view, const unstride_plan *plan, const phase_range *x,
-                         const phase_range *y, bool is_read) {
+/* The part of an output-shaped view that lies in a box; the buffer's address is that of the box's first
+ * element. */
+static void describe_box(buffer *target, const checked_view *view, const unstride_plan *plan,
+                         const phase_range *x, const phase_range *y, bool is_read) {
     int64_t width, x_stride, height, y_stride;
     view_axis(view, 0, &width, &x_stride);
     view_axis(view, 1, &height, &y_stride);

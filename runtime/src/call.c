@@ -17,13 +17,15 @@ typedef struct call {
     void *cuda_context, *cuda_stream;
 } call;
 
-/* Keeps the first error of a call, without the line end that some of Halide's texts have. Kernels call it from any thread;
- * the call reads it after they have all finished. Null is the context of Halide's own clean-up at exit. */
+/* Keeps the first error of a call, without the line end that some of Halide's texts have. Kernels call it
+ * from any thread; the call reads it after they have all finished. Null is the context of Halide's own
+ * clean-up at exit. */
 static void keep_kernel_error(void *user_context, const char *text) {
     call *self = user_context;
     if (self == NULL || atomic_flag_test_and_set(&self->error_taken)) return;
     size_t length = strnlen(text, sizeof self->error - 1);
-    while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == ' ')) length--;
+    while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == ' '))
+        length--;
     memcpy(self->error, text, length);
     self->error[length] = '\0';
 }
@@ -35,7 +37,8 @@ static int kernel_status(const call *self, const char *what, int code) {
     if (code == HALIDE_ERROR_OUT_OF_MEMORY) {
         status = UNSTRIDE_OUT_OF_MEMORY;
     } else if (unstride_this_library.device != UNSTRIDE_DEVICE_NONE) {
-        /* A positive code is a driver's own; the listed ones are what Halide makes of a failed driver call. */
+        /* A positive code is a driver's own; the listed ones are what Halide makes of a failed driver call.
+         */
         static const int device_codes[] = {
             HALIDE_ERROR_GENERIC,
             HALIDE_ERROR_COPY_TO_HOST_FAILED,

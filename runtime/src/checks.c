@@ -1,7 +1,9 @@
-/* Checks of a caller's layers, shapes, views and pointers; nothing is written and no generated code has run yet. */
+/* Checks of a caller's layers, shapes, views and pointers; nothing is written and no generated code has run
+ * yet. */
 
-/* A checked view: sizes and strides in the layer's order, with the strides of size-1 axes replaced by what their inner
- * extents span, since a caller may leave anything there. `span` is the distance from the first to past the last. */
+/* A checked view: sizes and strides in the layer's order, with the strides of size-1 axes replaced by what
+ * their inner extents span, since a caller may leave anything there. `span` is the distance from the first to
+ * past the last. */
 typedef struct checked_view {
     uintptr_t address;
     int rank;
@@ -18,12 +20,12 @@ static int check_layer(const unstride_layer *layer, const char *function) {
     for (int i = 0; i < unstride_this_library.layer_count; i++) {
         if (unstride_this_library.layers[i] != layer) continue;
         if (layer->abi_version != UNSTRIDE_ABI_VERSION)
-            return fail(UNSTRIDE_WRONG_ABI, "%s: %s: the layer is of interface version %u, the runtime of %u", function,
-                        layer->name, (unsigned)layer->abi_version, (unsigned)UNSTRIDE_ABI_VERSION);
+            return fail(UNSTRIDE_WRONG_ABI, "%s: %s: the layer is of interface version %u, the runtime of %u",
+                        function, layer->name, (unsigned)layer->abi_version, (unsigned)UNSTRIDE_ABI_VERSION);
         return UNSTRIDE_OK;
     }
-    return fail(UNSTRIDE_WRONG_LAYER, "%s: the layer at %p is none of library %s", function, (const void *)layer,
-                unstride_this_library.library_name);
+    return fail(UNSTRIDE_WRONG_LAYER, "%s: the layer at %p is none of library %s", function,
+                (const void *)layer, unstride_this_library.library_name);
 }
 
 static const char *axis_name(const unstride_layer *layer, int axis) {
@@ -45,14 +47,14 @@ static int check_input_shape(const unstride_layer *layer, const int64_t *shape) 
             return fail(UNSTRIDE_EMPTY_TENSOR, "%s: input: size %lld on axis %d (%s)", layer->name,
                         (long long)shape[axis], axis, name);
         if (shape[axis] < 0)
-            return fail(UNSTRIDE_WRONG_SHAPE, "%s: input: size %lld on axis %d (%s)", layer->name, (long long)shape[axis],
-                        axis, name);
+            return fail(UNSTRIDE_WRONG_SHAPE, "%s: input: size %lld on axis %d (%s)", layer->name,
+                        (long long)shape[axis], axis, name);
         if (wanted >= 0 && shape[axis] != wanted)
             return fail(UNSTRIDE_WRONG_SHAPE, "%s: input: size %lld on axis %d (%s), the layer asks for %lld",
                         layer->name, (long long)shape[axis], axis, name, (long long)wanted);
         if (shape[axis] > INT32_MAX)
-            return fail(UNSTRIDE_SIZE_OVERFLOW, "%s: input: size %lld on axis %d (%s) is beyond 2^31 - 1", layer->name,
-                        (long long)shape[axis], axis, name);
+            return fail(UNSTRIDE_SIZE_OVERFLOW, "%s: input: size %lld on axis %d (%s) is beyond 2^31 - 1",
+                        layer->name, (long long)shape[axis], axis, name);
     }
     return UNSTRIDE_OK;
 }
@@ -67,13 +69,14 @@ static int infer_output_shape(const unstride_layer *layer, const int64_t *input,
         }
         const unstride_axis *rule = &plan_of(layer)->axes[spatial];
         int64_t size;
-        if (__builtin_mul_overflow(rule->scale, input[axis], &size) || __builtin_add_overflow(size, rule->shift, &size) ||
-            size > INT32_MAX)
-            return fail(UNSTRIDE_SIZE_OVERFLOW, "%s: output: the size on axis %d (%s) is beyond 2^31 - 1", layer->name,
-                        axis, axis_name(layer, axis));
+        if (__builtin_mul_overflow(rule->scale, input[axis], &size) ||
+            __builtin_add_overflow(size, rule->shift, &size) || size > INT32_MAX)
+            return fail(UNSTRIDE_SIZE_OVERFLOW, "%s: output: the size on axis %d (%s) is beyond 2^31 - 1",
+                        layer->name, axis, axis_name(layer, axis));
         if (size <= 0)
-            return fail(UNSTRIDE_EMPTY_TENSOR, "%s: output: an input of %lld on axis %d (%s) leaves a size of %lld",
-                        layer->name, (long long)input[axis], axis, axis_name(layer, axis), (long long)size);
+            return fail(UNSTRIDE_EMPTY_TENSOR,
+                        "%s: output: an input of %lld on axis %d (%s) leaves a size of %lld", layer->name,
+                        (long long)input[axis], axis, axis_name(layer, axis), (long long)size);
         output[axis] = size;
     }
     return UNSTRIDE_OK;
@@ -81,8 +84,8 @@ static int infer_output_shape(const unstride_layer *layer, const int64_t *input,
 
 static int check_rank(const unstride_layer *layer, const char *what, const unstride_tensor *tensor) {
     if (tensor->rank == layer->rank) return UNSTRIDE_OK;
-    return fail(UNSTRIDE_WRONG_RANK, "%s: %s: rank %d, the layer's is %d", layer->name, what, (int)tensor->rank,
-                (int)layer->rank);
+    return fail(UNSTRIDE_WRONG_RANK, "%s: %s: rank %d, the layer's is %d", layer->name, what,
+                (int)tensor->rank, (int)layer->rank);
 }
 
 static int check_same_shape(const unstride_layer *layer, const char *what, const unstride_tensor *tensor,
@@ -91,20 +94,22 @@ static int check_same_shape(const unstride_layer *layer, const char *what, const
         const long long size = (long long)tensor->shape[axis], asked = (long long)wanted[axis];
         if (size == asked) continue;
         if (size <= 0 && spatial_axis(layer, axis) >= 0)
-            return fail(UNSTRIDE_EMPTY_TENSOR, "%s: %s: size %lld on axis %d (%s)", layer->name, what, size, axis,
-                        axis_name(layer, axis));
+            return fail(UNSTRIDE_EMPTY_TENSOR, "%s: %s: size %lld on axis %d (%s)", layer->name, what, size,
+                        axis, axis_name(layer, axis));
         if (axis == layer->rank - 1)
-            return fail(UNSTRIDE_WRONG_SHAPE, "%s: %s: size %lld on axis %d (channels), the layer asks for %lld",
-                        layer->name, what, size, axis, asked);
+            return fail(UNSTRIDE_WRONG_SHAPE,
+                        "%s: %s: size %lld on axis %d (channels), the layer asks for %lld", layer->name, what,
+                        size, axis, asked);
         return fail(UNSTRIDE_WRONG_SHAPE, "%s: %s: size %lld on axis %d (%s), the input's %lld asks for %lld",
                     layer->name, what, size, axis, axis_name(layer, axis), (long long)input[axis], asked);
     }
     return UNSTRIDE_OK;
 }
 
-/* Strides, span and alignment of a view whose sizes are known to be right and positive. The limit of 2^31 - 1 holds for
- * every size * stride, as the kernels compute offsets in 32 bits. */
-static int check_view(const unstride_layer *layer, const char *what, const unstride_tensor *tensor, checked_view *view) {
+/* Strides, span and alignment of a view whose sizes are known to be right and positive. The limit of 2^31 - 1
+ * holds for every size * stride, as the kernels compute offsets in 32 bits. */
+static int check_view(const unstride_layer *layer, const char *what, const unstride_tensor *tensor,
+                      checked_view *view) {
     int64_t span = 1, elements = 1;
     view->address = (uintptr_t)tensor->data;
     view->rank = layer->rank;
@@ -117,15 +122,17 @@ static int check_view(const unstride_layer *layer, const char *what, const unstr
             return fail(UNSTRIDE_SIZE_OVERFLOW, "%s: %s: more than 2^31 - 1 elements", layer->name, what);
         if (size == 1) continue;
         if (axis == layer->rank - 1 && stride != 1)
-            return fail(UNSTRIDE_WRONG_STRIDE, "%s: %s: stride %lld on axis %d (channels), it must be 1", layer->name,
-                        what, (long long)stride, axis);
+            return fail(UNSTRIDE_WRONG_STRIDE, "%s: %s: stride %lld on axis %d (channels), it must be 1",
+                        layer->name, what, (long long)stride, axis);
         if (stride < span)
-            return fail(UNSTRIDE_WRONG_STRIDE, "%s: %s: stride %lld on axis %d (%s), the axes inside it span %lld",
-                        layer->name, what, (long long)stride, axis, name, (long long)span);
+            return fail(UNSTRIDE_WRONG_STRIDE,
+                        "%s: %s: stride %lld on axis %d (%s), the axes inside it span %lld", layer->name,
+                        what, (long long)stride, axis, name, (long long)span);
         int64_t reach;
         if (__builtin_mul_overflow(size, stride, &reach) || reach > INT32_MAX)
-            return fail(UNSTRIDE_SIZE_OVERFLOW, "%s: %s: size %lld times stride %lld on axis %d (%s) is beyond 2^31 - 1",
-                        layer->name, what, (long long)size, (long long)stride, axis, name);
+            return fail(UNSTRIDE_SIZE_OVERFLOW,
+                        "%s: %s: size %lld times stride %lld on axis %d (%s) is beyond 2^31 - 1", layer->name,
+                        what, (long long)size, (long long)stride, axis, name);
         span += (size - 1) * stride;
     }
     view->span = span;
@@ -155,11 +162,13 @@ static int64_t common_stride(const checked_view *view, int64_t divisor) {
     return divisor;
 }
 
-/* Whether two views may share an element. Views of disjoint ranges do not. Nor do two channel slices of one tensor, whose
- * ranges interleave: with g dividing every stride of both, the elements of a view lie at (offset .. offset + channels) modulo
- * g, and if these two arcs are disjoint nothing is shared. Anything else counts as overlap. */
+/* Whether two views may share an element. Views of disjoint ranges do not. Nor do two channel slices of one
+ * tensor, whose ranges interleave: with g dividing every stride of both, the elements of a view lie at
+ * (offset .. offset + channels) modulo g, and if these two arcs are disjoint nothing is shared. Anything else
+ * counts as overlap. */
 static bool views_overlap(const checked_view *a, const checked_view *b) {
-    if (!ranges_overlap(a->address, (size_t)a->span * sizeof(float), b->address, (size_t)b->span * sizeof(float)))
+    if (!ranges_overlap(a->address, (size_t)a->span * sizeof(float), b->address,
+                        (size_t)b->span * sizeof(float)))
         return false;
     const int64_t period = common_stride(b, common_stride(a, 0));
     if (period == 0) return true;
@@ -180,5 +189,6 @@ static bool same_view(const checked_view *a, const checked_view *b) {
 }
 
 static bool view_overlaps_range(const checked_view *view, const void *start, size_t bytes) {
-    return start != NULL && ranges_overlap(view->address, (size_t)view->span * sizeof(float), (uintptr_t)start, bytes);
+    return start != NULL &&
+           ranges_overlap(view->address, (size_t)view->span * sizeof(float), (uintptr_t)start, bytes);
 }

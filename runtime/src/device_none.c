@@ -1,6 +1,12 @@
-/* The processor itself as the device: buffers are host memory and there is nothing to prepare, fetch or release. */
+/* The processor itself as the device: buffers are host memory and there is nothing to prepare, fetch or
+ * release. */
 
 static void install_device_hooks(void) {}
+
+static int probe_device(const unstride_layer *layer) {
+    (void)layer;
+    return UNSTRIDE_OK;
+}
 
 static int prepare_device(call *self, const unstride_arguments *arguments) {
     (void)self;
@@ -8,7 +14,9 @@ static int prepare_device(call *self, const unstride_arguments *arguments) {
     return UNSTRIDE_OK;
 }
 
-static uintptr_t packed_address(const unstride_arguments *arguments) { return (uintptr_t)arguments->packed; }
+static uintptr_t packed_address(const unstride_arguments *arguments) {
+    return (uintptr_t)arguments->packed;
+}
 
 static void place_buffer(halide_buffer_t *buffer, uintptr_t address, bool is_read) {
     (void)is_read;

@@ -1,4 +1,5 @@
-/* The glue to Halide's OpenCL runtime: tensors are host memory, copied to the device for a call and back after it. */
+/* The glue to Halide's OpenCL runtime: tensors are host memory, copied to the device for a call and back
+ * after it. */
 
 #define OPENCL_ALL_DEVICES UINT64_C(0xFFFFFFFF)
 #define OPENCL_MAX_PLATFORMS 16
@@ -13,7 +14,7 @@ static void find_function(void *driver, const char *name, void *function) {
     memcpy(function, &symbol, sizeof symbol);
 }
 
-static int probe_opencl_driver(const call *self, void *driver) {
+static int probe_opencl_driver(const unstride_layer *layer, void *driver) {
     int32_t (*list_platforms)(uint32_t, void **, uint32_t *) = NULL;
     int32_t (*list_devices)(void *, uint64_t, uint32_t, void **, uint32_t *) = NULL;
     void *platforms[OPENCL_MAX_PLATFORMS];
@@ -21,17 +22,18 @@ static int probe_opencl_driver(const call *self, void *driver) {
     find_function(driver, "clGetPlatformIDs", &list_platforms);
     find_function(driver, "clGetDeviceIDs", &list_devices);
     if (list_platforms == NULL || list_devices == NULL)
-        return fail(UNSTRIDE_NO_DRIVER, "%s: libOpenCL lacks functions of the interface", self->layer->name);
+        return fail(UNSTRIDE_NO_DRIVER, "%s: libOpenCL lacks functions of the interface", layer->name);
     const int32_t code = list_platforms(OPENCL_MAX_PLATFORMS, platforms, &platform_count);
     for (uint32_t i = 0; code == 0 && i < platform_count && i < OPENCL_MAX_PLATFORMS; i++) {
         uint32_t devices = 0;
-        if (list_devices(platforms[i], OPENCL_ALL_DEVICES, 0, NULL, &devices) == 0 && devices > 0) return UNSTRIDE_OK;
+        if (list_devices(platforms[i], OPENCL_ALL_DEVICES, 0, NULL, &devices) == 0 && devices > 0)
+            return UNSTRIDE_OK;
     }
-    return fail(UNSTRIDE_NO_DEVICE, "%s: no device on any of %u OpenCL platforms (error %d)", self->layer->name,
+    return fail(UNSTRIDE_NO_DEVICE, "%s: no device on any of %u OpenCL platforms (error %d)", layer->name,
                 (unsigned)platform_count, (int)code);
 }
 
-static int ensure_opencl_driver(const call *self) {
+static int probe_device(const unstride_layer *layer) {
     if (atomic_load(&opencl.driver) != NULL) return UNSTRIDE_OK;
     pthread_mutex_lock(&opencl.mutex);
     int status = UNSTRIDE_OK;
@@ -40,9 +42,9 @@ static int ensure_opencl_driver(const call *self) {
         if (driver == NULL) driver = dlopen("libOpenCL.so", RTLD_NOW | RTLD_LOCAL);
         if (driver == NULL) {
             status = fail(UNSTRIDE_NO_DRIVER, "%s: neither libOpenCL.so.1 nor libOpenCL.so can be loaded",
-                          self->layer->name);
+                          layer->name);
         } else {
-            status = probe_opencl_driver(self, driver);
+            status = probe_opencl_driver(layer, driver);
             if (status == UNSTRIDE_OK)
                 atomic_store(&opencl.driver, driver);
             else
@@ -54,21 +56,29 @@ static int ensure_opencl_driver(const call *self) {
 }
 
 static int prepare_device(call *self, const unstride_arguments *arguments) {
+    (void)self;
     (void)arguments;
-    return ensure_opencl_driver(self);
+    return UNSTRIDE_OK;
 }
 
-static uintptr_t packed_address(const unstride_arguments *arguments) { return (uintptr_t)arguments->packed; }
+static uintptr_t packed_address(const unstride_arguments *arguments) {
+    return (uintptr_t)arguments->packed;
+}
 
 static void place_buffer(halide_buffer_t *buffer, uintptr_t address, bool is_read) {
     buffer->host = (uint8_t *)address;
     if (is_read) buffer->flags = HALIDE_BUFFER_HOST_DIRTY;
 }
 
-static int fetch_output(call *self, halide_buffer_t *output) { return halide_copy_to_host(self, output); }
+static int fetch_output(call *self, halide_buffer_t *output) {
+    return halide_copy_to_host(self, output);
+}
 
-/* What a failing release has to say comes too late to matter: the result is already in the caller's memory. */
-static void release_buffer(call *self, halide_buffer_t *buffer) { halide_device_free(self, buffer); }
+/* What a failing release has to say comes too late to matter: the result is already in the caller's memory.
+ */
+static void release_buffer(call *self, halide_buffer_t *buffer) {
+    halide_device_free(self, buffer);
+}
 
 static void *load_opencl_library(const char *name) {
     (void)name;

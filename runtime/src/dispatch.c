@@ -1,5 +1,5 @@
-/* Which of the compiled-in instruction sets is used: our own check of the processor and of the operating system, since a
- * wrong answer is an illegal instruction. */
+/* Which of the compiled-in instruction sets is used: our own check of the processor and of the operating
+ * system, since a wrong answer is an illegal instruction. */
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -20,7 +20,9 @@ static uint32_t detect_cpu(void) {
     return found;
 }
 #else
-static uint32_t detect_cpu(void) { return 0; }
+static uint32_t detect_cpu(void) {
+    return 0;
+}
 #endif
 
 /* An index into the table's instruction sets, or one of these. */
@@ -28,7 +30,9 @@ enum { selection_undecided = -1, selection_unknown_name = -2, selection_unsuppor
 
 static atomic_int selection = selection_undecided;
 
-static bool cpu_has(uint32_t requirement) { return (requirement & ~detect_cpu()) == 0; }
+static bool cpu_has(uint32_t requirement) {
+    return (requirement & ~detect_cpu()) == 0;
+}
 
 static int find_instruction_set(const char *name) {
     for (int i = 0; i < unstride_this_library.instruction_set_count; i++)
@@ -50,7 +54,8 @@ static int named_instruction_set(const char *name) {
 
 /* The environment variable speaks of processors: a library for a device does not listen to it. */
 static int decide_instruction_set(void) {
-    const char *wanted = unstride_this_library.device == UNSTRIDE_DEVICE_NONE ? getenv("UNSTRIDE_INSTRUCTION_SET") : NULL;
+    const char *wanted =
+        unstride_this_library.device == UNSTRIDE_DEVICE_NONE ? getenv("UNSTRIDE_INSTRUCTION_SET") : NULL;
     return wanted != NULL && wanted[0] != '\0' ? named_instruction_set(wanted) : best_instruction_set();
 }
 
@@ -66,11 +71,12 @@ static int select_kernel(const unstride_layer *layer, const unstride_kernel **ke
     const int index = selected_instruction_set();
     if (index == selection_unknown_name)
         return fail(UNSTRIDE_UNKNOWN_INSTRUCTION_SET,
-                    "%s: the environment variable UNSTRIDE_INSTRUCTION_SET names no variant of library %s", layer->name,
-                    unstride_this_library.library_name);
-    if (index < 0)
-        return fail(UNSTRIDE_UNSUPPORTED_CPU, "%s: this processor lacks the instructions that library %s needs",
+                    "%s: the environment variable UNSTRIDE_INSTRUCTION_SET names no variant of library %s",
                     layer->name, unstride_this_library.library_name);
+    if (index < 0)
+        return fail(UNSTRIDE_UNSUPPORTED_CPU,
+                    "%s: this processor lacks the instructions that library %s needs", layer->name,
+                    unstride_this_library.library_name);
     *kernel = &plan_of(layer)->kernels[index];
     *requirement = unstride_this_library.instruction_sets[index].requirement;
     return UNSTRIDE_OK;
@@ -89,10 +95,12 @@ const char *UNSTRIDE_LIBRARY(instruction_set_at)(int index) {
 int UNSTRIDE_LIBRARY(set_instruction_set)(const char *name) {
     const int index = name == NULL ? best_instruction_set() : named_instruction_set(name);
     if (index == selection_unknown_name)
-        return fail(UNSTRIDE_UNKNOWN_INSTRUCTION_SET, "set_instruction_set: library %s has no variant '%.64s'",
+        return fail(UNSTRIDE_UNKNOWN_INSTRUCTION_SET,
+                    "set_instruction_set: library %s has no variant '%.64s'",
                     unstride_this_library.library_name, name);
     if (index < 0)
-        return fail(UNSTRIDE_UNSUPPORTED_CPU, "set_instruction_set: this processor lacks the instructions of '%.64s'",
+        return fail(UNSTRIDE_UNSUPPORTED_CPU,
+                    "set_instruction_set: this processor lacks the instructions of '%.64s'",
                     name == NULL ? "any variant" : name);
     atomic_store_explicit(&selection, index, memory_order_release);
     return UNSTRIDE_OK;

@@ -1,5 +1,6 @@
-/* The part of Halide 21's C interface that generated kernels and their runtime share with us, declared here so that a
- * library is built without Halide's headers. tests/errors/halide_abi_test.cpp compares it with HalideRuntime.h. */
+/* The part of Halide 21's C interface that generated kernels and their runtime share with us, declared here
+ * so that a library is built without Halide's headers. tests/errors/halide_abi_test.cpp compares it with
+ * HalideRuntime.h. */
 #ifndef UNSTRIDE_HALIDE_ABI_H
 #define UNSTRIDE_HALIDE_ABI_H
 
@@ -56,7 +57,8 @@ typedef void (*halide_print_t)(void *user_context, const char *text);
 typedef void *(*halide_malloc_t)(void *user_context, size_t bytes);
 typedef void (*halide_free_t)(void *user_context, void *pointer);
 typedef int (*halide_task_t)(void *user_context, int index, uint8_t *closure);
-typedef int (*halide_do_par_for_t)(void *user_context, halide_task_t task, int min, int count, uint8_t *closure);
+typedef int (*halide_do_par_for_t)(void *user_context, halide_task_t task, int min, int count,
+                                   uint8_t *closure);
 typedef void *(*halide_load_library_t)(const char *name);
 typedef void *(*halide_get_library_symbol_t)(void *library, const char *name);
 typedef int (*halide_cuda_acquire_context_t)(void *user_context, void **context, bool create);

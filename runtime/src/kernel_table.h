@@ -23,7 +23,9 @@ typedef struct unstride_axis {
  * first to a `void *` user context, the others to Halide buffers:
  *   compute: context, input, weights, bias, [add,] output       pack: context, kernel, bias, weights, packed bias
  * and return 0 or a Halide error code. `kernel` is the framework's weights as (kx, ky, CO/groups or CI/groups, CI or
- * CO): dimension 0 innermost, the spatial axes padded to two with extent 1. */
+ * CO): dimension 0 innermost, the spatial axes padded to two with extent 1. A layer without weights passes pack one
+ * element, zero; a layer without bias passes at least bias_extent zeros. `pack` is null where nothing is to be
+ * packed: weights and bias are then zeros. */
 typedef struct unstride_kernel {
     const char *schedule; /* JSON */
     const char *grade;

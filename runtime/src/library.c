@@ -1,6 +1,7 @@
 /* The remaining queries, and all functions of the library as a table. */
 
-int UNSTRIDE_LIBRARY(output_shape)(const unstride_layer *layer, const int64_t *input_shape, int64_t *output_shape) {
+int UNSTRIDE_LIBRARY(output_shape)(const unstride_layer *layer, const int64_t *input_shape,
+                                   int64_t *output_shape) {
     int status = check_layer(layer, "output_shape");
     if (status != UNSTRIDE_OK) return status;
     if (input_shape == NULL || output_shape == NULL)

@@ -1,9 +1,9 @@
-/* The library's own threads: one job at a time, whose tasks are claimed through a counter by the calling thread and by the
- * workers that took a seat before the calling thread closed the job. Whoever finds the pool busy works alone, so nested
- * and concurrent calls cannot wait for each other. */
+/* The library's own threads: one job at a time, whose tasks are claimed through a counter by the calling
+ * thread and by the workers that took a seat before the calling thread closed the job. Whoever finds the pool
+ * busy works alone, so nested and concurrent calls cannot wait for each other. */
 
-/* Workers look for the next job this long before they sleep: waking a sleeper costs several microseconds, and the layers
- * of a network follow each other faster than this. */
+/* Workers look for the next job this long before they sleep: waking a sleeper costs several microseconds, and
+ * the layers of a network follow each other faster than this. */
 #define SPIN_NANOSECONDS 50000
 
 typedef struct pool_job {
@@ -16,7 +16,8 @@ static struct {
     pthread_mutex_t mutex; /* for sleeping only */
     pthread_cond_t wake, done;
     atomic_flag busy;
-    pool_job job; /* belongs to the holder of `busy`, and to workers from taking a seat to counting in `finished` */
+    pool_job job; /* belongs to the holder of `busy`, and to workers from taking a seat to counting in
+                     `finished` */
     atomic_int seats, finished, next, result;
     atomic_int sleepers;
     atomic_bool caller_sleeps, stopping;
@@ -69,7 +70,9 @@ static bool work_or_stop(int unused) {
     return atomic_load(&pool.seats) > 0 || atomic_load(&pool.stopping);
 }
 
-static bool all_finished(int joined) { return atomic_load(&pool.finished) == joined; }
+static bool all_finished(int joined) {
+    return atomic_load(&pool.finished) == joined;
+}
 
 static bool take_seat(void) {
     int seats = atomic_load(&pool.seats);
@@ -78,12 +81,14 @@ static bool take_seat(void) {
     return false;
 }
 
-/* Sleepers announce themselves before they look, and the caller opens seats before it looks for sleepers (both
- * sequentially consistent), so one of the two sees the other. The same holds for caller_sleeps and finished. */
+/* Sleepers announce themselves before they look, and the caller opens seats before it looks for sleepers
+ * (both sequentially consistent), so one of the two sees the other. The same holds for caller_sleeps and
+ * finished. */
 static void sleep_until_work(void) {
     pthread_mutex_lock(&pool.mutex);
     atomic_fetch_add(&pool.sleepers, 1);
-    while (!work_or_stop(0)) pthread_cond_wait(&pool.wake, &pool.mutex);
+    while (!work_or_stop(0))
+        pthread_cond_wait(&pool.wake, &pool.mutex);
     atomic_fetch_sub(&pool.sleepers, 1);
     pthread_mutex_unlock(&pool.mutex);
 }
@@ -106,8 +111,8 @@ static void *work_as_worker(void *unused) {
     return NULL;
 }
 
-/* Workers leave all signals to the program's own threads. With fewer workers than wanted, as when the system refuses
- * more, the job is merely slower. */
+/* Workers leave all signals to the program's own threads. With fewer workers than wanted, as when the system
+ * refuses more, the job is merely slower. */
 static void grow_pool(int workers) {
     if (pool.worker_count >= workers) return;
     sigset_t all, before;
@@ -125,7 +130,8 @@ static void wake_workers(int wanted) {
     if (wanted >= atomic_load(&pool.sleepers)) {
         pthread_cond_broadcast(&pool.wake);
     } else {
-        for (int i = 0; i < wanted; i++) pthread_cond_signal(&pool.wake);
+        for (int i = 0; i < wanted; i++)
+            pthread_cond_signal(&pool.wake);
     }
     pthread_mutex_unlock(&pool.mutex);
 }
@@ -134,7 +140,8 @@ static void wait_for_workers(int joined) {
     if (all_finished(joined) || spin_until(all_finished, joined)) return;
     pthread_mutex_lock(&pool.mutex);
     atomic_store(&pool.caller_sleeps, true);
-    while (!all_finished(joined)) pthread_cond_wait(&pool.done, &pool.mutex);
+    while (!all_finished(joined))
+        pthread_cond_wait(&pool.done, &pool.mutex);
     atomic_store(&pool.caller_sleeps, false);
     pthread_mutex_unlock(&pool.mutex);
 }
@@ -178,14 +185,15 @@ static void reset_pool_after_fork(void) {
     atomic_flag_clear(&pool.busy);
 }
 
-/* For programs that unload a shared object with this library in it: no worker may outlive its code. `busy` stays taken, so
- * that calls made later still work, alone. A job in flight keeps its workers. */
+/* For programs that unload a shared object with this library in it: no worker may outlive its code. `busy`
+ * stays taken, so that calls made later still work, alone. A job in flight keeps its workers. */
 __attribute__((destructor)) static void stop_pool(void) {
     if (atomic_flag_test_and_set(&pool.busy)) return;
     pthread_mutex_lock(&pool.mutex);
     atomic_store(&pool.stopping, true);
     pthread_cond_broadcast(&pool.wake);
     pthread_mutex_unlock(&pool.mutex);
-    for (int i = 0; i < pool.worker_count; i++) pthread_join(pool.workers[i], NULL);
+    for (int i = 0; i < pool.worker_count; i++)
+        pthread_join(pool.workers[i], NULL);
     pool.worker_count = 0;
 }

@@ -5,14 +5,15 @@ typedef struct checked_call {
     const unstride_kernel *kernel;
     int64_t output_shape[UNSTRIDE_MAX_RANK];
     checked_view input, add, output;
-    int requested;          /* tasks at a time that were asked for */
-    int useful;             /* threads that are worth waking; 1: a plain loop */
+    int requested; /* tasks at a time that were asked for */
+    int useful;    /* threads that are worth waking; 1: a plain loop */
     unstride_parallel parallel;
-    size_t scratch_bytes;   /* zero where the kernel stages nothing */
+    size_t scratch_bytes; /* zero where the kernel stages nothing */
     size_t slot_bytes;
 } checked_call;
 
-static int check_shapes(const unstride_layer *layer, const unstride_arguments *arguments, checked_call *found) {
+static int check_shapes(const unstride_layer *layer, const unstride_arguments *arguments,
+                        checked_call *found) {
     int status;
     if ((status = check_rank(layer, "input", arguments->input)) != UNSTRIDE_OK) return status;
     if ((status = check_rank(layer, "output", arguments->output)) != UNSTRIDE_OK) return status;
@@ -26,10 +27,11 @@ static int check_shapes(const unstride_layer *layer, const unstride_arguments *a
 }
 
 /* Threads and scratch memory for an output's shape; the same for the query and for the call. */
-static void plan_tasks(const unstride_layer *layer, uint32_t requirement, const int64_t *output, int requested,
-                       checked_call *found) {
+static void plan_tasks(const unstride_layer *layer, uint32_t requirement, const int64_t *output,
+                       int requested, checked_call *found) {
     double outputs = 1.0;
-    for (int axis = 0; axis < layer->rank; axis++) outputs *= (double)output[axis];
+    for (int axis = 0; axis < layer->rank; axis++)
+        outputs *= (double)output[axis];
     const bool on_device = unstride_this_library.device != UNSTRIDE_DEVICE_NONE;
     found->requested = requested;
     found->useful = on_device ? 1 : useful_threads(layer, requirement, outputs, requested);
@@ -37,7 +39,8 @@ static void plan_tasks(const unstride_layer *layer, uint32_t requirement, const 
     found->scratch_bytes = found->slot_bytes * (size_t)(found->useful == 1 ? 1 : requested);
 }
 
-static int check_threads(const unstride_layer *layer, const unstride_arguments *arguments, checked_call *found) {
+static int check_threads(const unstride_layer *layer, const unstride_arguments *arguments,
+                         checked_call *found) {
     const int status = check_thread_count(layer->name, arguments->threads);
     if (status != UNSTRIDE_OK) return status;
     if (arguments->parallel == NULL) {
@@ -48,18 +51,20 @@ static int check_threads(const unstride_layer *layer, const unstride_arguments *
     return check_parallel(layer->name, arguments->parallel);
 }
 
-static int check_views(const unstride_layer *layer, const unstride_arguments *arguments, checked_call *found) {
+static int check_views(const unstride_layer *layer, const unstride_arguments *arguments,
+                       checked_call *found) {
     int status;
     if ((status = check_view(layer, "input", arguments->input, &found->input)) != UNSTRIDE_OK) return status;
-    if ((status = check_view(layer, "output", arguments->output, &found->output)) != UNSTRIDE_OK) return status;
+    if ((status = check_view(layer, "output", arguments->output, &found->output)) != UNSTRIDE_OK)
+        return status;
     if (views_overlap(&found->output, &found->input))
         return fail(UNSTRIDE_OVERLAP, "%s: output at %p overlaps input at %p", layer->name,
                     (void *)arguments->output->data, (void *)arguments->input->data);
     if (!layer->has_add) return UNSTRIDE_OK;
     if ((status = check_view(layer, "add", arguments->add, &found->add)) != UNSTRIDE_OK) return status;
     if (!same_view(&found->add, &found->output) && views_overlap(&found->output, &found->add))
-        return fail(UNSTRIDE_OVERLAP, "%s: output at %p overlaps add at %p and is not the same view", layer->name,
-                    (void *)arguments->output->data, (void *)arguments->add->data);
+        return fail(UNSTRIDE_OVERLAP, "%s: output at %p overlaps add at %p and is not the same view",
+                    layer->name, (void *)arguments->output->data, (void *)arguments->add->data);
     return UNSTRIDE_OK;
 }
 
@@ -71,23 +76,27 @@ static int check_packed_weights(const unstride_layer *layer, const unstride_argu
     const uintptr_t address = packed_address(arguments);
     if (address == 0) return fail(UNSTRIDE_NULL_ARGUMENT, "%s: packed_device is zero", layer->name);
     if (address % PACKED_ALIGNMENT != 0)
-        return fail(UNSTRIDE_MISALIGNED, "%s: packed_device is no multiple of %u", layer->name, PACKED_ALIGNMENT);
+        return fail(UNSTRIDE_MISALIGNED, "%s: packed_device is no multiple of %u", layer->name,
+                    PACKED_ALIGNMENT);
     if (view_overlaps_range(&found->output, (const void *)address, bytes))
         return fail(UNSTRIDE_OVERLAP, "%s: output at %p overlaps the packed weights", layer->name,
                     (void *)arguments->output->data);
     return UNSTRIDE_OK;
 }
 
-static int check_scratch(const unstride_layer *layer, const unstride_arguments *arguments, const checked_call *found) {
+static int check_scratch(const unstride_layer *layer, const unstride_arguments *arguments,
+                         const checked_call *found) {
     const void *scratch = arguments->scratch;
     const size_t bytes = found->scratch_bytes;
     if (scratch == NULL || bytes == 0) return UNSTRIDE_OK;
     if ((uintptr_t)scratch % SLOT_ALIGNMENT != 0)
-        return fail(UNSTRIDE_MISALIGNED, "%s: scratch at %p is no multiple of %u", layer->name, scratch, SLOT_ALIGNMENT);
+        return fail(UNSTRIDE_MISALIGNED, "%s: scratch at %p is no multiple of %u", layer->name, scratch,
+                    SLOT_ALIGNMENT);
     if (arguments->scratch_bytes < bytes)
         return fail(UNSTRIDE_BUFFER_TOO_SMALL, "%s: scratch: %zu bytes, %zu are needed", layer->name,
                     arguments->scratch_bytes, bytes);
-    if (view_overlaps_range(&found->output, scratch, bytes) || view_overlaps_range(&found->input, scratch, bytes) ||
+    if (view_overlaps_range(&found->output, scratch, bytes) ||
+        view_overlaps_range(&found->input, scratch, bytes) ||
         (layer->has_add && view_overlaps_range(&found->add, scratch, bytes)) ||
         ranges_overlap((uintptr_t)scratch, bytes, (uintptr_t)arguments->packed,
                        layout_packed(found->kernel).total_bytes))
@@ -149,7 +158,8 @@ static int compute_boxes(call *self, const checked_call *found, uintptr_t packed
     return kernel_status(self, "run", code);
 }
 
-static int run_checked(const unstride_layer *layer, const unstride_arguments *arguments, const checked_call *found) {
+static int run_checked(const unstride_layer *layer, const unstride_arguments *arguments,
+                       const checked_call *found) {
     call self = {.layer = layer,
                  .parallel = found->parallel,
                  .concurrency = found->parallel.parallel_for != NULL && found->useful > 1 ? found->requested
@@ -184,9 +194,11 @@ int UNSTRIDE_LIBRARY(run)(const unstride_layer *layer, const unstride_arguments 
     if ((status = check_threads(layer, arguments, &found)) != UNSTRIDE_OK) return status;
     if ((status = select_kernel(layer, &found.kernel, &requirement)) != UNSTRIDE_OK) return status;
     if (arguments->input->shape[0] == 0) return UNSTRIDE_OK;
+    if ((status = probe_device(layer)) != UNSTRIDE_OK) return status;
     if ((status = check_views(layer, arguments, &found)) != UNSTRIDE_OK) return status;
     if ((status = check_packed_weights(layer, arguments, &found)) != UNSTRIDE_OK) return status;
-    plan_tasks(layer, requirement, found.output_shape, requested_tasks(&found.parallel, arguments->threads), &found);
+    plan_tasks(layer, requirement, found.output_shape, requested_tasks(&found.parallel, arguments->threads),
+               &found);
     if ((status = check_scratch(layer, arguments, &found)) != UNSTRIDE_OK) return status;
     return run_checked(layer, arguments, &found);
 }
@@ -195,7 +207,8 @@ size_t UNSTRIDE_LIBRARY(scratch_bytes)(const unstride_layer *layer, const int64_
     checked_call found;
     uint32_t requirement;
     if (UNSTRIDE_LIBRARY(output_shape)(layer, input_shape, found.output_shape)) return 0;
-    if (check_thread_count("scratch_bytes", threads) || select_kernel(layer, &found.kernel, &requirement)) return 0;
+    if (check_thread_count("scratch_bytes", threads) || select_kernel(layer, &found.kernel, &requirement))
+        return 0;
     if (input_shape[0] == 0) return 0;
     found.parallel = threads == 0 ? plugged_in_parallel() : (unstride_parallel){0};
     plan_tasks(layer, requirement, found.output_shape, requested_tasks(&found.parallel, threads), &found);

@@ -1,7 +1,8 @@
-/* The runtime of a generated library as one translation unit. A generated NAME.c defines _GNU_SOURCE, UNSTRIDE_LIBRARY(x)
- * as NAME_##x, UNSTRIDE_LIBRARY_DEVICE as one of UNSTRIDE_DEVICE_*, includes NAME.h and kernel_table.h, defines
- * `static const unstride_table unstride_this_library`, and then includes this file. Every name here is static except the
- * functions of library.h, so that any number of libraries can be linked into one program. */
+/* The runtime of a generated library as one translation unit. A generated NAME.c defines _GNU_SOURCE,
+ * UNSTRIDE_LIBRARY(x) as NAME_##x, UNSTRIDE_LIBRARY_DEVICE as one of UNSTRIDE_DEVICE_*, includes NAME.h and
+ * kernel_table.h, defines `static const unstride_table unstride_this_library`, and then includes this file.
+ * Every name here is static except the functions of library.h, so that any number of libraries can be linked
+ * into one program. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>

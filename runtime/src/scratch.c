@@ -2,17 +2,21 @@
 
 #define SLOT_ALIGNMENT 64u
 
-/* Kernels may read up to a vector before and after an allocation, and Halide asks for a vector more than it needs. */
+/* Kernels may read up to a vector before and after an allocation, and Halide asks for a vector more than it
+ * needs. */
 #define SLOT_MARGIN 64u
 #define SLOT_SLACK 64u
 
 static _Atomic uint64_t scratch_miss_count;
 
-static int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+static int64_t round_up(int64_t value, int64_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
 
-/* Bytes of the slot of one task: tile_x * strip outputs by tile_y * rows of one phase, plus the halos. A strip of zero is
- * the whole row, and its last tile may be only partly inside the output. */
-static int64_t staging_bytes(const unstride_layer *layer, const unstride_kernel *kernel, const int64_t *output) {
+/* Bytes of the slot of one task: tile_x * strip outputs by tile_y * rows of one phase, plus the halos. A
+ * strip of zero is the whole row, and its last tile may be only partly inside the output. */
+static int64_t staging_bytes(const unstride_layer *layer, const unstride_kernel *kernel,
+                             const int64_t *output) {
     const unstride_plan *plan = plan_of(layer);
     if (kernel->staged_channels == 0) return 0;
     const int64_t row = (output[layer->rank - 2] + plan->axes[0].phases - 1) / plan->axes[0].phases;
@@ -23,7 +27,8 @@ static int64_t staging_bytes(const unstride_layer *layer, const unstride_kernel 
            (int64_t)sizeof(float);
 }
 
-static int64_t slot_bytes_of(const unstride_layer *layer, const unstride_kernel *kernel, const int64_t *output) {
+static int64_t slot_bytes_of(const unstride_layer *layer, const unstride_kernel *kernel,
+                             const int64_t *output) {
     const int64_t staged = staging_bytes(layer, kernel, output);
     return staged == 0 ? 0 : round_up(staged + SLOT_SLACK + 2 * SLOT_MARGIN, SLOT_ALIGNMENT);
 }
@@ -31,7 +36,8 @@ static int64_t slot_bytes_of(const unstride_layer *layer, const unstride_kernel 
 static void *allocate_elsewhere(size_t bytes) {
     void *block;
     atomic_fetch_add_explicit(&scratch_miss_count, 1, memory_order_relaxed);
-    if (bytes > SIZE_MAX - 2 * SLOT_MARGIN || posix_memalign(&block, SLOT_ALIGNMENT, bytes + 2 * SLOT_MARGIN) != 0)
+    if (bytes > SIZE_MAX - 2 * SLOT_MARGIN ||
+        posix_memalign(&block, SLOT_ALIGNMENT, bytes + 2 * SLOT_MARGIN) != 0)
         return NULL;
     return (char *)block + SLOT_MARGIN;
 }
@@ -47,8 +53,8 @@ static void *allocate_for_kernel(void *user_context, size_t bytes) {
             const int slot = word * SLOT_WORD_BITS + __builtin_ctzll(~bits);
             if (slot >= self->slot_count) break;
             const uint64_t bit = UINT64_C(1) << (slot % SLOT_WORD_BITS);
-            if (atomic_compare_exchange_weak_explicit(&self->occupied[word], &bits, bits | bit, memory_order_acquire,
-                                                      memory_order_relaxed))
+            if (atomic_compare_exchange_weak_explicit(&self->occupied[word], &bits, bits | bit,
+                                                      memory_order_acquire, memory_order_relaxed))
                 return self->slots + (size_t)slot * self->slot_bytes + SLOT_MARGIN;
         }
     }
@@ -69,6 +75,9 @@ static void release_for_kernel(void *user_context, void *pointer) {
     atomic_fetch_and_explicit(&self->occupied[slot / SLOT_WORD_BITS], ~bit, memory_order_release);
 }
 
-/* How often a kernel's memory came from the heap since the program began, for tests: always 0 when the plan is right. */
+/* How often a kernel's memory came from the heap since the program began, for tests: always 0 when the plan
+ * is right. */
 uint64_t UNSTRIDE_LIBRARY(scratch_misses)(void);
-uint64_t UNSTRIDE_LIBRARY(scratch_misses)(void) { return atomic_load(&scratch_miss_count); }
+uint64_t UNSTRIDE_LIBRARY(scratch_misses)(void) {
+    return atomic_load(&scratch_miss_count);
+}

@@ -16,7 +16,8 @@ static const status_words status_table[] = {
     STATUS(UNSTRIDE_WRONG_RANK, "A tensor's rank is not the layer's."),
     STATUS(UNSTRIDE_WRONG_SHAPE, "A size differs from the layer's, or from what the input's sizes ask for."),
     STATUS(UNSTRIDE_EMPTY_TENSOR, "A spatial size is zero or negative."),
-    STATUS(UNSTRIDE_WRONG_STRIDE, "A stride is negative, too small for the sizes inside it, or not 1 for channels."),
+    STATUS(UNSTRIDE_WRONG_STRIDE,
+           "A stride is negative, too small for the sizes inside it, or not 1 for channels."),
     STATUS(UNSTRIDE_SIZE_OVERFLOW, "Sizes or strides go beyond 2^31 - 1 elements."),
     STATUS(UNSTRIDE_OVERLAP, "The output overlaps memory that the call reads or works in."),
     STATUS(UNSTRIDE_MISALIGNED, "A pointer is not aligned as it must be."),
@@ -52,8 +53,14 @@ __attribute__((format(printf, 2, 3))) static int fail(int status, const char *fo
     return status;
 }
 
-const char *UNSTRIDE_LIBRARY(status_name)(int status) { return find_status(status)->name; }
+const char *UNSTRIDE_LIBRARY(status_name)(int status) {
+    return find_status(status)->name;
+}
 
-const char *UNSTRIDE_LIBRARY(status_text)(int status) { return find_status(status)->text; }
+const char *UNSTRIDE_LIBRARY(status_text)(int status) {
+    return find_status(status)->text;
+}
 
-const char *UNSTRIDE_LIBRARY(last_error)(void) { return last_error_text; }
+const char *UNSTRIDE_LIBRARY(last_error)(void) {
+    return last_error_text;
+}

@@ -1,20 +1,21 @@
 /* How many threads a call gets: the settings, and which layers are too small to share. */
 
-/* A second thread pays from about 40 us of work on (measured with two cores of a Sapphire-Rapids-class Xeon: waking and
- * joining costs 5 to 10 us, and uneven shares the rest). Each thread must therefore have this much, by an estimate that is
- * never slower than the processor: a layer estimated at 50 us may take longer, and then gains still more. */
+/* A second thread pays from about 40 us of work on (measured with two cores of a Sapphire-Rapids-class Xeon:
+ * waking and joining costs 5 to 10 us, and uneven shares the rest). Each thread must therefore have this
+ * much, by an estimate that is never slower than the processor: a layer estimated at 50 us may take longer,
+ * and then gains still more. */
 #define MICROSECONDS_PER_THREAD 25.0
 
-/* Multiplications in a microsecond on one core at the best rates measured on that machine: 211 GFLOP/s with AVX-512, 115
- * with AVX2; narrower sets are taken at four lanes, two fused operations a cycle, 2.5 GHz. */
+/* Multiplications in a microsecond on one core at the best rates measured on that machine: 211 GFLOP/s with
+ * AVX-512, 115 with AVX2; narrower sets are taken at four lanes, two fused operations a cycle, 2.5 GHz. */
 static double multiplications_per_microsecond(uint32_t requirement) {
     if (requirement & UNSTRIDE_CPU_AVX512) return 105000.0;
     if (requirement & UNSTRIDE_CPU_AVX2_FMA) return 57000.0;
     return 20000.0;
 }
 
-/* Layers with few multiplications are bound by storing the output: 28 GB/s of reading and writing were measured on one
- * core, of which the output is at least half. */
+/* Layers with few multiplications are bound by storing the output: 28 GB/s of reading and writing were
+ * measured on one core, of which the output is at least half. */
 #define OUTPUTS_PER_MICROSECOND 7000.0
 
 static struct {
@@ -25,7 +26,8 @@ static struct {
 
 static int available_processors(void) {
     cpu_set_t set;
-    long count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
+    long count =
+        sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
     if (count < 1) count = 1;
     return count > UNSTRIDE_MAX_THREADS ? UNSTRIDE_MAX_THREADS : (int)count;
 }
@@ -44,7 +46,8 @@ static int check_thread_count(const char *what, int threads) {
 }
 
 static int check_parallel(const char *what, const unstride_parallel *parallel) {
-    if (parallel->parallel_for == NULL) return fail(UNSTRIDE_NULL_ARGUMENT, "%s: parallel: parallel_for is null", what);
+    if (parallel->parallel_for == NULL)
+        return fail(UNSTRIDE_NULL_ARGUMENT, "%s: parallel: parallel_for is null", what);
     if (parallel->concurrency >= 1 && parallel->concurrency <= UNSTRIDE_MAX_THREADS) return UNSTRIDE_OK;
     return fail(UNSTRIDE_BAD_THREAD_COUNT, "%s: parallel: a concurrency of %d, it must be 1 to %d", what,
                 parallel->concurrency, UNSTRIDE_MAX_THREADS);
@@ -104,11 +107,14 @@ static void reset_threads_after_fork(void) {
 
 int UNSTRIDE_LIBRARY(set_threads)(int threads) {
     const int status = check_thread_count("set_threads", threads);
-    if (status == UNSTRIDE_OK) atomic_store(&settings.threads, threads == 0 ? available_processors() : threads);
+    if (status == UNSTRIDE_OK)
+        atomic_store(&settings.threads, threads == 0 ? available_processors() : threads);
     return status;
 }
 
-int UNSTRIDE_LIBRARY(threads)(void) { return default_threads(); }
+int UNSTRIDE_LIBRARY(threads)(void) {
+    return default_threads();
+}
 
 int UNSTRIDE_LIBRARY(set_parallel_for)(const unstride_parallel *parallel) {
     const unstride_parallel none = {0};

@@ -1,5 +1,5 @@
-// The C texts of generated libraries: they compile as every C and C++ that a user may have, several together, and names
-// that could not work are refused before anything is written.
+// The C texts of generated libraries: they compile as every C and C++ that a user may have, several together,
+// and names that could not work are refused before anything is written.
 #include "tools/library/c_source.h"
 
 #include <gtest/gtest.h>
@@ -87,9 +87,10 @@ protected:
     }
 
     std::string compile_library(const std::string &name) const {
-        return "cc -c -O1 -std=c11 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -Wall -Wextra -Werror -I. -I'" +
-               (runtime_folder / "include").string() + "' -I'" + (runtime_folder / "src").string() + "' " + name + ".c -o " +
-               name + ".o";
+        return "cc -c -O1 -std=c11 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -Wall "
+               "-Wextra -Werror -I. -I'" +
+               (runtime_folder / "include").string() + "' -I'" + (runtime_folder / "src").string() + "' " +
+               name + ".c -o " + name + ".o";
     }
 
     fs::path folder_;
@@ -99,29 +100,32 @@ TEST_F(CSource, HeadersCompileTogetherAsCAndCpp) {
     write_library(example("deconv"));
     write_library(example("Deconv"));
     write_library(example("net2"));
-    write("user.c", "#include \"deconv.h\"\n#include \"Deconv.h\"\n#include \"net2.h\"\n#include \"deconv.h\"\n"
-                    "int main(void) { return deconv_run(&deconv_up64, 0) + net2_run(&net2_line, 0) + Deconv_threads(); }\n");
+    write("user.c",
+          "#include \"deconv.h\"\n#include \"Deconv.h\"\n#include \"net2.h\"\n#include \"deconv.h\"\n"
+          "int main(void) { return deconv_run(&deconv_up64, 0) + net2_run(&net2_line, 0) + Deconv_threads(); "
+          "}\n");
     fs::copy_file(folder_ / "user.c", folder_ / "user.cpp");
     for (const char *standard : {"c99", "c11", "c17"})
-        EXPECT_TRUE(succeeds(std::string("cc -fsyntax-only -pedantic -Wall -Wextra -Werror -std=") + standard + " user.c"));
+        EXPECT_TRUE(succeeds(std::string("cc -fsyntax-only -pedantic -Wall -Wextra -Werror -std=") +
+                             standard + " user.c"));
     for (const char *standard : {"c++11", "c++17", "c++20"})
-        EXPECT_TRUE(succeeds(std::string("c++ -fsyntax-only -Wall -Wextra -Werror -std=") + standard + " user.cpp"));
+        EXPECT_TRUE(
+            succeeds(std::string("c++ -fsyntax-only -Wall -Wextra -Werror -std=") + standard + " user.cpp"));
 }
 
 TEST_F(CSource, HeaderNamesTheFunctionsAndDescribesTheLayers) {
     const auto header = write_library_header(example("deconv"), interface_text, functions_text);
     ASSERT_TRUE(header);
     EXPECT_EQ(header->find("UNSTRIDE_LIBRARY"), std::string::npos);
-    for (const char *part : {"int deconv_run(const unstride_layer *layer, const unstride_arguments *arguments);",
-                             "const unstride_library *deconv_library(void);", "extern const unstride_layer deconv_up64;",
-                             "input 1x?x64x256, output 1x?x128x128, weights 256x128x4x4, bias 128",
-                             "no weights, no bias, adds a second tensor"})
+    for (const char *part :
+         {"int deconv_run(const unstride_layer *layer, const unstride_arguments *arguments);",
+          "const unstride_library *deconv_library(void);", "extern const unstride_layer deconv_up64;",
+          "input 1x?x64x256, output 1x?x128x128, weights 256x128x4x4, bias 128",
+          "no weights, no bias, adds a second tensor"})
         EXPECT_NE(header->find(part), std::string::npos) << part;
 }
 
 TEST_F(CSource, SourcesCompileForEveryDevice) {
-    const std::string kernels = "int u0123_compute_argv(void **a) { return a == 0; }\n"
-                                "int u0123_pack_argv(void **a) { return a == 0; }\n";
     for (const LibraryDevice device : {LibraryDevice::none, LibraryDevice::cuda, LibraryDevice::opencl}) {
         LibraryDescription library = example("deconv");
         library.device = device;
@@ -134,25 +138,26 @@ TEST_F(CSource, SourcesCompileForEveryDevice) {
 TEST_F(CSource, TablesSayWhatWasDescribed) {
     write_library(example("deconv"));
     ASSERT_TRUE(succeeds(compile_library("deconv")));
-    write("main.c", "#include \"deconv.h\"\n#include <string.h>\n"
-                    "int u0123_compute_argv(void **a) { return a == 0; }\n"
-                    "int u0123_pack_argv(void **a) { return a == 0; }\n"
-                    "void *halide_set_error_handler(void *f) { return f; }\n"
-                    "void *halide_set_custom_print(void *f) { return f; }\n"
-                    "void *halide_set_custom_malloc(void *f) { return f; }\n"
-                    "void *halide_set_custom_free(void *f) { return f; }\n"
-                    "void *halide_set_custom_do_par_for(void *f) { return f; }\n"
-                    "int main(void) {\n"
-                    "    const unstride_library *library = deconv_library();\n"
-                    "    int64_t in[] = {1, 5, 64, 256}, out[4];\n"
-                    "    if (library->layer_count != 2 || library->layers[0] != &deconv_up64) return 1;\n"
-                    "    if (library->output_shape(&deconv_up64, in, out) || out[1] != 10 || out[2] != 128) return 2;\n"
-                    "    if (strcmp(deconv_up64.text, \"input(f32, 1x?\" \"?x64x256) | transposed_conv(128, kernel=4) "
-                    "/* \\\"\\\\ */\")) return 3;\n"
-                    "    if (strcmp(library->schedule(&deconv_line), \"{\\\"tile\\\": [4, 3, 2]}\")) return 4;\n"
-                    "    if (library->packed_bytes(&deconv_up64) != 64 + 64 * 256 * 32 * 4 + 128 * 4) return 5;\n"
-                    "    return strcmp(library->instruction_set_at(1), \"sse41\") ? 6 : 0;\n"
-                    "}\n");
+    write("main.c",
+          "#include \"deconv.h\"\n#include <string.h>\n"
+          "int u0123_compute_argv(void **a) { return a == 0; }\n"
+          "int u0123_pack_argv(void **a) { return a == 0; }\n"
+          "void *halide_set_error_handler(void *f) { return f; }\n"
+          "void *halide_set_custom_print(void *f) { return f; }\n"
+          "void *halide_set_custom_malloc(void *f) { return f; }\n"
+          "void *halide_set_custom_free(void *f) { return f; }\n"
+          "void *halide_set_custom_do_par_for(void *f) { return f; }\n"
+          "int main(void) {\n"
+          "    const unstride_library *library = deconv_library();\n"
+          "    int64_t in[] = {1, 5, 64, 256}, out[4];\n"
+          "    if (library->layer_count != 2 || library->layers[0] != &deconv_up64) return 1;\n"
+          "    if (library->output_shape(&deconv_up64, in, out) || out[1] != 10 || out[2] != 128) return 2;\n"
+          "    if (strcmp(deconv_up64.text, \"input(f32, 1x?\" \"?x64x256) | transposed_conv(128, kernel=4) "
+          "/* \\\"\\\\ */\")) return 3;\n"
+          "    if (strcmp(library->schedule(&deconv_line), \"{\\\"tile\\\": [4, 3, 2]}\")) return 4;\n"
+          "    if (library->packed_bytes(&deconv_up64) != 64 + 64 * 256 * 32 * 4 + 128 * 4) return 5;\n"
+          "    return strcmp(library->instruction_set_at(1), \"sse41\") ? 6 : 0;\n"
+          "}\n");
     EXPECT_TRUE(succeeds("cc -std=c11 -Wall -Wextra -Werror main.c deconv.o -lpthread -ldl -lm -o main && "
                          "UNSTRIDE_INSTRUCTION_SET=sse41 ./main"));
 }
@@ -212,4 +217,4 @@ TEST_F(CSource, RefusesTablesThatDoNotFit) {
     EXPECT_FALSE(write_library_header(example("deconv"), "", functions_text));
 }
 
-}  // namespace
+} // namespace

@@ -1,5 +1,5 @@
-// The CUDA and OpenCL glue against stand-ins for the drivers, under each name and with none. A process looks for a driver
-// until it has found one, so every case runs in a process of its own.
+// The CUDA and OpenCL glue against stand-ins for the drivers, under each name and with none. A process looks
+// for a driver until it has found one, so every case runs in a process of its own.
 #include "fake_call.h"
 
 #include <dlfcn.h>
@@ -65,6 +65,7 @@ TEST(Cuda, DISABLED_Runs) {
     EXPECT_EQ(fake.stream, &stream);
     const char *limit = std::getenv("HL_CUDA_JIT_MAX_REGISTERS");
     EXPECT_EQ(fake.registers, limit == nullptr ? 128u : 64u);
+    EXPECT_EQ(fake.missing_code, 500);
 
     call.arguments.cuda_context = nullptr;
     ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
@@ -100,7 +101,8 @@ TEST(Cuda, DISABLED_ChecksPackedOnTheDevice) {
 TEST(Cuda, FindsTheDriverUnderItsVersionedName) {
     const DriverFolder folder(UNSTRIDE_STUB_CUDA, "libcuda.so.1");
     EXPECT_TRUE(passes_with("Cuda.DISABLED_Runs", folder, {"STUB_CUDA_CONTEXT=77"}));
-    EXPECT_TRUE(passes_with("Cuda.DISABLED_Runs", folder, {"STUB_CUDA_CONTEXT=77", "HL_CUDA_JIT_MAX_REGISTERS=64"}));
+    EXPECT_TRUE(
+        passes_with("Cuda.DISABLED_Runs", folder, {"STUB_CUDA_CONTEXT=77", "HL_CUDA_JIT_MAX_REGISTERS=64"}));
     EXPECT_TRUE(passes_with("Cuda.DISABLED_ChecksPackedOnTheDevice", folder));
 }
 
@@ -111,14 +113,17 @@ TEST(Cuda, FindsTheDriverUnderItsPlainName) {
 }
 
 TEST(Cuda, NoDriverIsACode) {
-    if (machine_has("libcuda.so.1") || machine_has("libcuda.so")) GTEST_SKIP() << "this machine has a CUDA driver";
-    EXPECT_TRUE(passes_in_fresh_process("Cuda.DISABLED_AnswersStatus", expecting(UNSTRIDE_NO_DRIVER, "libcuda.so.1")));
+    if (machine_has("libcuda.so.1") || machine_has("libcuda.so"))
+        GTEST_SKIP() << "this machine has a CUDA driver";
+    EXPECT_TRUE(passes_in_fresh_process("Cuda.DISABLED_AnswersStatus",
+                                        expecting(UNSTRIDE_NO_DRIVER, "libcuda.so.1")));
 }
 
 TEST(Cuda, NoDeviceIsACode) {
     const DriverFolder folder(UNSTRIDE_STUB_CUDA, "libcuda.so.1");
     const auto answers = [&](const char *text, const char *variable) {
-        return passes_with("Cuda.DISABLED_AnswersStatus", folder, expecting(UNSTRIDE_NO_DEVICE, text, {variable}));
+        return passes_with("Cuda.DISABLED_AnswersStatus", folder,
+                           expecting(UNSTRIDE_NO_DEVICE, text, {variable}));
     };
     EXPECT_TRUE(answers("cuDeviceGetCount found 0 devices", "STUB_DEVICES=0"));
     EXPECT_TRUE(answers("cuInit answered CUDA error 100", "STUB_CUDA_INIT=100"));
@@ -127,7 +132,8 @@ TEST(Cuda, NoDeviceIsACode) {
 
 TEST(Cuda, ALibraryThatIsNoDriverIsACode) {
     const DriverFolder folder(UNSTRIDE_STUB_OPENCL, "libcuda.so.1");
-    EXPECT_TRUE(passes_with("Cuda.DISABLED_AnswersStatus", folder, expecting(UNSTRIDE_NO_DRIVER, "lacks functions")));
+    EXPECT_TRUE(
+        passes_with("Cuda.DISABLED_AnswersStatus", folder, expecting(UNSTRIDE_NO_DRIVER, "lacks functions")));
 }
 
 TEST(OpenCl, DISABLED_Runs) {
@@ -152,10 +158,12 @@ TEST(OpenCl, CopiesResultsBackAndReleasesMemory) {
 }
 
 TEST(OpenCl, NoDriverAndNoDeviceAreCodes) {
-    const DriverFolder empty(UNSTRIDE_STUB_OPENCL, "libOpenCL.so.1"), other(UNSTRIDE_STUB_CUDA, "libOpenCL.so.1");
+    const DriverFolder empty(UNSTRIDE_STUB_OPENCL, "libOpenCL.so.1"),
+        other(UNSTRIDE_STUB_CUDA, "libOpenCL.so.1");
     EXPECT_TRUE(passes_with("OpenCl.DISABLED_AnswersStatus", empty,
                             expecting(UNSTRIDE_NO_DEVICE, "no device on any of 1", {"STUB_DEVICES=0"})));
-    EXPECT_TRUE(passes_with("OpenCl.DISABLED_AnswersStatus", other, expecting(UNSTRIDE_NO_DRIVER, "lacks functions")));
+    EXPECT_TRUE(passes_with("OpenCl.DISABLED_AnswersStatus", other,
+                            expecting(UNSTRIDE_NO_DRIVER, "lacks functions")));
 }
 
-}  // namespace
+} // namespace

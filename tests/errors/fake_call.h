@@ -1,4 +1,5 @@
-// A call of a fake layer with right arguments, which tests then spoil one at a time, and the result to expect.
+// A call of a fake layer with right arguments, which tests then spoil one at a time, and the result to
+// expect.
 #pragma once
 
 #include "fake_library.h"
@@ -35,16 +36,18 @@ private:
 };
 
 struct FakeCall {
-    explicit FakeCall(const unstride_layer &layer, const unstride_library *library = fake_library(), std::int64_t height = 5,
-                      std::int64_t width = 4, std::int64_t batch = 2)
+    explicit FakeCall(const unstride_layer &layer, const unstride_library *library = fake_library(),
+                      std::int64_t height = 5, std::int64_t width = 4, std::int64_t batch = 2)
         : layer(layer), library(library) {
         const std::vector<std::int64_t> shape = layer.rank == 4
                                                     ? std::vector<std::int64_t>{batch, height, width, 3}
                                                     : std::vector<std::int64_t>{2, width, 2};
         std::vector<std::int64_t> result(shape.size());
-        EXPECT_EQ(library->output_shape(&layer, shape.data(), result.data()), UNSTRIDE_OK) << library->last_error();
+        EXPECT_EQ(library->output_shape(&layer, shape.data(), result.data()), UNSTRIDE_OK)
+            << library->last_error();
         input_values.resize(elements(shape));
-        for (std::size_t i = 0; i < input_values.size(); i++) input_values[i] = static_cast<float>(i % 23);
+        for (std::size_t i = 0; i < input_values.size(); i++)
+            input_values[i] = static_cast<float>(i % 23);
         output_values.assign(elements(result), unwritten);
         add_values.assign(elements(result), 1000.0f);
         input = unstride_dense(input_values.data(), layer.rank, shape.data());
@@ -75,7 +78,8 @@ struct FakeCall {
             for (std::int64_t row = 0; row < (layer.rank == 4 ? output.shape[y] : 1); row++)
                 for (std::int64_t column = 0; column < output.shape[x]; column++)
                     for (std::int64_t channel = 0; channel < output.shape[c]; channel++) {
-                        const std::int64_t from_row = layer.rank == 4 ? std::min(row / phases, input.shape[y] - 1) : 0;
+                        const std::int64_t from_row =
+                            layer.rank == 4 ? std::min(row / phases, input.shape[y] - 1) : 0;
                         const std::int64_t from_column = std::min(column / phases, input.shape[x] - 1);
                         float wanted = weight * at(input, n, from_row, from_column, channel);
                         if (layer.bias_count > 0) wanted += bias[static_cast<std::size_t>(channel)];
@@ -86,7 +90,8 @@ struct FakeCall {
     }
 
     bool untouched() const {
-        return std::all_of(output_values.begin(), output_values.end(), [](float value) { return value == unwritten; });
+        return std::all_of(output_values.begin(), output_values.end(),
+                           [](float value) { return value == unwritten; });
     }
 
     static constexpr float unwritten = -77.0f;
@@ -101,11 +106,13 @@ struct FakeCall {
 private:
     static std::size_t elements(const std::vector<std::int64_t> &shape) {
         std::int64_t count = 1;
-        for (const std::int64_t size : shape) count *= size;
+        for (const std::int64_t size : shape)
+            count *= size;
         return static_cast<std::size_t>(count);
     }
 
-    static float at(const unstride_tensor &view, std::int64_t n, std::int64_t row, std::int64_t column, std::int64_t channel) {
+    static float at(const unstride_tensor &view, std::int64_t n, std::int64_t row, std::int64_t column,
+                    std::int64_t channel) {
         const int x = view.rank - 2;
         std::int64_t offset = n * view.stride[0] + column * view.stride[x] + channel;
         if (view.rank == 4) offset += row * view.stride[1];
@@ -113,18 +120,22 @@ private:
     }
 };
 
-// Runs one disabled test of this program in a fresh process, for what a process decides only once: the instruction set
-// and the drivers. The test there has `environment` ("NAME=value") in addition. True if it passed.
+// Runs one disabled test of this program in a fresh process, for what a process decides only once: the
+// instruction set and the drivers. The test there has `environment` ("NAME=value") in addition. True if it
+// passed.
 inline bool passes_in_fresh_process(const std::string &test, const std::vector<std::string> &environment) {
-    std::vector<std::string> words = {"/proc/self/exe", "--gtest_also_run_disabled_tests", "--gtest_filter=" + test,
-                                      "--gtest_brief=1"};
+    std::vector<std::string> words = {"/proc/self/exe", "--gtest_also_run_disabled_tests",
+                                      "--gtest_filter=" + test, "--gtest_brief=1"};
     std::vector<char *> arguments;
-    for (std::string &word : words) arguments.push_back(word.data());
+    for (std::string &word : words)
+        arguments.push_back(word.data());
     arguments.push_back(nullptr);
     std::vector<std::string> variables = environment;
-    for (char **variable = environ; *variable != nullptr; variable++) variables.emplace_back(*variable);
+    for (char **variable = environ; *variable != nullptr; variable++)
+        variables.emplace_back(*variable);
     std::vector<char *> pointers;
-    for (std::string &variable : variables) pointers.push_back(variable.data());
+    for (std::string &variable : variables)
+        pointers.push_back(variable.data());
     pointers.push_back(nullptr);
     const pid_t child = fork();
     if (child == 0) {

@@ -17,9 +17,13 @@ void fake_enter_task(void) {
     }
 }
 
-void fake_leave_task(void) { atomic_fetch_sub(&running, 1); }
+void fake_leave_task(void) {
+    atomic_fetch_sub(&running, 1);
+}
 
-int fake_take_peak(void) { return atomic_exchange(&peak, 0); }
+int fake_take_peak(void) {
+    return atomic_exchange(&peak, 0);
+}
 
 #define UNSTRIDE_LIBRARY(function) fake_##function
 #define UNSTRIDE_LIBRARY_DEVICE UNSTRIDE_DEVICE_NONE

@@ -1,5 +1,6 @@
-/* Stands in for Halide's runtime inside a fake library: setters that keep the hooks, and device calls that count. Included
- * by fake_kernels.c; its names carry the library's name, since a real library hides its runtime. */
+/* Stands in for Halide's runtime inside a fake library: setters that keep the hooks, and device calls that
+ * count. Included by fake_kernels.c; its names carry the library's name, since a real library hides its
+ * runtime. */
 #define halide_set_error_handler UNSTRIDE_LIBRARY(halide_set_error_handler)
 #define halide_set_custom_print UNSTRIDE_LIBRARY(halide_set_custom_print)
 #define halide_set_custom_malloc UNSTRIDE_LIBRARY(halide_set_custom_malloc)
@@ -29,11 +30,11 @@ static struct {
     halide_cuda_get_stream_t get_stream;
 } hooks;
 
-#define SETTER(type, function, field)                                                                                  \
-    type function(type value) {                                                                                        \
-        type before = hooks.field;                                                                                     \
-        hooks.field = value;                                                                                           \
-        return before;                                                                                                 \
+#define SETTER(type, function, field)                                                                        \
+    type function(type value) {                                                                              \
+        type before = hooks.field;                                                                           \
+        hooks.field = value;                                                                                 \
+        return before;                                                                                       \
     }
 
 SETTER(halide_error_handler_t, halide_set_error_handler, error)

@@ -1,5 +1,5 @@
-// Our own declarations of Halide's C interface against the real header: sizes, offsets, codes and signatures. Ours are
-// renamed by macros, so that both can be seen at once.
+// Our own declarations of Halide's C interface against the real header: sizes, offsets, codes and signatures.
+// Ours are renamed by macros, so that both can be seen at once.
 #include <HalideRuntime.h>
 #include <HalideRuntimeCuda.h>
 #include <HalideRuntimeOpenCL.h>
@@ -69,12 +69,15 @@
 
 namespace {
 
-#define SAME_LAYOUT(type) static_assert(sizeof(ours_##type) == sizeof(halide_##type) && alignof(ours_##type) == alignof(halide_##type))
-#define SAME_FIELD(type, field)                                                                                        \
-    static_assert(offsetof(ours_##type, field) == offsetof(halide_##type, field));                                     \
+#define SAME_LAYOUT(type)                                                                                    \
+    static_assert(sizeof(ours_##type) == sizeof(halide_##type) &&                                            \
+                  alignof(ours_##type) == alignof(halide_##type))
+#define SAME_FIELD(type, field)                                                                              \
+    static_assert(offsetof(ours_##type, field) == offsetof(halide_##type, field));                           \
     static_assert(sizeof(ours_##type::field) == sizeof(halide_##type::field))
 #define SAME_SIGNATURE(type) static_assert(std::is_same_v<ours_##type, halide_##type>)
-#define SAME_SETTER(function) static_assert(std::is_same_v<decltype(&ours_##function), decltype(&halide_##function)>)
+#define SAME_SETTER(function)                                                                                \
+    static_assert(std::is_same_v<decltype(&ours_##function), decltype(&halide_##function)>)
 
 SAME_LAYOUT(type_t);
 SAME_FIELD(type_t, code);
@@ -123,7 +126,8 @@ static_assert(std::is_same_v<decltype(&halide_copy_to_host), int (*)(void *, hal
 static_assert(std::is_same_v<decltype(&ours_copy_to_host), int (*)(void *, ours_buffer_t *)>);
 static_assert(std::is_same_v<decltype(&halide_device_free), int (*)(void *, halide_buffer_t *)>);
 static_assert(std::is_same_v<decltype(&ours_device_free), int (*)(void *, ours_buffer_t *)>);
-static_assert(std::is_same_v<decltype(&halide_cuda_device_interface), const halide_device_interface_t *(*)()>);
+static_assert(
+    std::is_same_v<decltype(&halide_cuda_device_interface), const halide_device_interface_t *(*)()>);
 static_assert(std::is_same_v<decltype(&ours_cuda_device_interface), const ours_device_interface_t *(*)()>);
 
 TEST(HalideAbi, CodesAreTheSame) {
@@ -143,4 +147,4 @@ TEST(HalideAbi, CodesAreTheSame) {
     EXPECT_EQ(HALIDE_ERROR_DEVICE_BUFFER_COPY_FAILED, halide_error_code_device_buffer_copy_failed);
 }
 
-}  // namespace
+} // namespace

@@ -1,5 +1,5 @@
-// Every answer of the runtime that does not come from threads or devices: arguments, packed weights, scratch memory,
-// boxes, instruction sets, errors inside kernels. A refused call must leave the output alone.
+// Every answer of the runtime that does not come from threads or devices: arguments, packed weights, scratch
+// memory, boxes, instruction sets, errors inside kernels. A refused call must leave the output alone.
 #include "fake_call.h"
 
 #include <cstring>
@@ -105,12 +105,17 @@ TEST_F(Runtime, EmptyBatchWritesNothing) {
 
 TEST_F(Runtime, RefusesNulls) {
     const unstride_layer &layer = fake_odd;
-    expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "input is null", [](FakeCall &c) { c.arguments.input = nullptr; });
-    expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "output is null", [](FakeCall &c) { c.arguments.output = nullptr; });
-    expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "add is null", [](FakeCall &c) { c.arguments.add = nullptr; });
-    expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "packed is null", [](FakeCall &c) { c.arguments.packed = nullptr; });
+    expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "input is null",
+                   [](FakeCall &c) { c.arguments.input = nullptr; });
+    expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "output is null",
+                   [](FakeCall &c) { c.arguments.output = nullptr; });
+    expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "add is null",
+                   [](FakeCall &c) { c.arguments.add = nullptr; });
+    expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "packed is null",
+                   [](FakeCall &c) { c.arguments.packed = nullptr; });
     expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "input: data", [](FakeCall &c) { c.input.data = nullptr; });
-    expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "output: data", [](FakeCall &c) { c.output.data = nullptr; });
+    expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "output: data",
+                   [](FakeCall &c) { c.output.data = nullptr; });
     expect_refused(layer, UNSTRIDE_NULL_ARGUMENT, "add: data", [](FakeCall &c) { c.add.data = nullptr; });
     EXPECT_EQ(fake_run(nullptr, nullptr), UNSTRIDE_NULL_ARGUMENT);
     EXPECT_EQ(fake_run(&layer, nullptr), UNSTRIDE_NULL_ARGUMENT);
@@ -129,25 +134,36 @@ TEST_F(Runtime, RefusesForeignLayersAndVersions) {
 }
 
 TEST_F(Runtime, RefusesRanksAndShapes) {
-    expect_refused(fake_up, UNSTRIDE_WRONG_RANK, "up: input: rank 3, the layer's is 4", [](FakeCall &c) { c.input.rank = 3; });
+    expect_refused(fake_up, UNSTRIDE_WRONG_RANK, "up: input: rank 3, the layer's is 4",
+                   [](FakeCall &c) { c.input.rank = 3; });
     expect_refused(fake_up, UNSTRIDE_WRONG_RANK, "output: rank 9", [](FakeCall &c) { c.output.rank = 9; });
     expect_refused(fake_odd, UNSTRIDE_WRONG_RANK, "add: rank -1", [](FakeCall &c) { c.add.rank = -1; });
     expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE, "input: size 4 on axis 3 (channels), the layer asks for 3",
                    [](FakeCall &c) { c.input.shape[3] = 4; });
-    expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE, "up: output: size 9 on axis 1 (height), the input's 5 asks for 10",
+    expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE,
+                   "up: output: size 9 on axis 1 (height), the input's 5 asks for 10",
                    [](FakeCall &c) { c.output.shape[1] = 9; });
-    expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE, "output: size 7 on axis 2 (width)", [](FakeCall &c) { c.output.shape[2] = 7; });
-    expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE, "output: size 3 on axis 0 (batch)", [](FakeCall &c) { c.output.shape[0] = 3; });
-    expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE, "input: size -1 on axis 0", [](FakeCall &c) { c.input.shape[0] = -1; });
-    expect_refused(fake_odd, UNSTRIDE_WRONG_SHAPE, "add: size 2 on axis 3", [](FakeCall &c) { c.add.shape[3] = 2; });
-    expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE, "adds no second tensor", [](FakeCall &c) { c.arguments.add = &c.add; });
-    expect_refused(fake_line, UNSTRIDE_WRONG_SHAPE, "the layer asks for 2", [](FakeCall &c) { c.input.shape[0] = 1; });
+    expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE, "output: size 7 on axis 2 (width)",
+                   [](FakeCall &c) { c.output.shape[2] = 7; });
+    expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE, "output: size 3 on axis 0 (batch)",
+                   [](FakeCall &c) { c.output.shape[0] = 3; });
+    expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE, "input: size -1 on axis 0",
+                   [](FakeCall &c) { c.input.shape[0] = -1; });
+    expect_refused(fake_odd, UNSTRIDE_WRONG_SHAPE, "add: size 2 on axis 3",
+                   [](FakeCall &c) { c.add.shape[3] = 2; });
+    expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE, "adds no second tensor",
+                   [](FakeCall &c) { c.arguments.add = &c.add; });
+    expect_refused(fake_line, UNSTRIDE_WRONG_SHAPE, "the layer asks for 2",
+                   [](FakeCall &c) { c.input.shape[0] = 1; });
 }
 
 TEST_F(Runtime, RefusesEmptyTensors) {
-    expect_refused(fake_up, UNSTRIDE_EMPTY_TENSOR, "input: size 0 on axis 1", [](FakeCall &c) { c.input.shape[1] = 0; });
-    expect_refused(fake_up, UNSTRIDE_EMPTY_TENSOR, "input: size -5 on axis 2", [](FakeCall &c) { c.input.shape[2] = -5; });
-    expect_refused(fake_up, UNSTRIDE_EMPTY_TENSOR, "output: size 0", [](FakeCall &c) { c.output.shape[2] = 0; });
+    expect_refused(fake_up, UNSTRIDE_EMPTY_TENSOR, "input: size 0 on axis 1",
+                   [](FakeCall &c) { c.input.shape[1] = 0; });
+    expect_refused(fake_up, UNSTRIDE_EMPTY_TENSOR, "input: size -5 on axis 2",
+                   [](FakeCall &c) { c.input.shape[2] = -5; });
+    expect_refused(fake_up, UNSTRIDE_EMPTY_TENSOR, "output: size 0",
+                   [](FakeCall &c) { c.output.shape[2] = 0; });
     const std::int64_t shape[] = {1, 4, 9, 3};
     std::int64_t result[4];
     EXPECT_EQ(fake_output_shape(&fake_crop, shape, result), UNSTRIDE_EMPTY_TENSOR);
@@ -157,21 +173,27 @@ TEST_F(Runtime, RefusesEmptyTensors) {
 TEST_F(Runtime, RefusesStrides) {
     expect_refused(fake_up, UNSTRIDE_WRONG_STRIDE, "input: stride 2 on axis 3 (channels), it must be 1",
                    [](FakeCall &c) { c.input.stride[3] = 2; });
-    expect_refused(fake_up, UNSTRIDE_WRONG_STRIDE, "output: stride 2 on axis 2 (width), the axes inside it span 3",
+    expect_refused(fake_up, UNSTRIDE_WRONG_STRIDE,
+                   "output: stride 2 on axis 2 (width), the axes inside it span 3",
                    [](FakeCall &c) { c.output.stride[2] = 2; });
-    expect_refused(fake_up, UNSTRIDE_WRONG_STRIDE, "output: stride -24", [](FakeCall &c) { c.output.stride[1] = -24; });
-    expect_refused(fake_up, UNSTRIDE_WRONG_STRIDE, "input: stride 0", [](FakeCall &c) { c.input.stride[0] = 0; });
-    expect_refused(fake_odd, UNSTRIDE_WRONG_STRIDE, "add: stride 1", [](FakeCall &c) { c.add.stride[1] = 1; });
+    expect_refused(fake_up, UNSTRIDE_WRONG_STRIDE, "output: stride -24",
+                   [](FakeCall &c) { c.output.stride[1] = -24; });
+    expect_refused(fake_up, UNSTRIDE_WRONG_STRIDE, "input: stride 0",
+                   [](FakeCall &c) { c.input.stride[0] = 0; });
+    expect_refused(fake_odd, UNSTRIDE_WRONG_STRIDE, "add: stride 1",
+                   [](FakeCall &c) { c.add.stride[1] = 1; });
 }
 
 TEST_F(Runtime, IgnoresStridesOfSingleElements) {
     FakeCall call(fake_odd, fake_library(), 1, 1, 1);
-    for (int axis = 0; axis < 3; axis++) call.input.stride[axis] = call.output.stride[axis] = call.add.stride[axis] = -huge;
+    for (int axis = 0; axis < 3; axis++)
+        call.input.stride[axis] = call.output.stride[axis] = call.add.stride[axis] = -huge;
     EXPECT_EQ(call.run(), UNSTRIDE_OK) << call.error();
 }
 
 TEST_F(Runtime, RefusesSizesBeyondTheKernels) {
-    expect_refused(fake_up, UNSTRIDE_SIZE_OVERFLOW, "beyond 2^31 - 1", [](FakeCall &c) { c.input.shape[1] = huge; });
+    expect_refused(fake_up, UNSTRIDE_SIZE_OVERFLOW, "beyond 2^31 - 1",
+                   [](FakeCall &c) { c.input.shape[1] = huge; });
     expect_refused(fake_up, UNSTRIDE_SIZE_OVERFLOW, "output: the size on axis 1",
                    [](FakeCall &c) { c.input.shape[1] = std::numeric_limits<std::int32_t>::max(); });
     expect_refused(fake_up, UNSTRIDE_SIZE_OVERFLOW, "more than 2^31 - 1 elements", [](FakeCall &c) {
@@ -180,7 +202,8 @@ TEST_F(Runtime, RefusesSizesBeyondTheKernels) {
         c.input.stride[1] = 3 << 16;
         c.input.stride[0] = huge;
     });
-    expect_refused(fake_up, UNSTRIDE_SIZE_OVERFLOW, "size 2 times stride", [](FakeCall &c) { c.output.stride[0] = huge; });
+    expect_refused(fake_up, UNSTRIDE_SIZE_OVERFLOW, "size 2 times stride",
+                   [](FakeCall &c) { c.output.stride[0] = huge; });
     expect_refused(fake_up, UNSTRIDE_SIZE_OVERFLOW, "size 10 times stride",
                    [](FakeCall &c) { c.output.stride[1] = std::numeric_limits<std::int64_t>::max() / 2; });
 }
@@ -210,11 +233,15 @@ TEST_F(Runtime, AddMayBeTheOutputItself) {
 
 TEST_F(Runtime, RefusesMisalignedPointers) {
     const auto shift = [](const void *pointer, int bytes) {
-        return reinterpret_cast<float *>(reinterpret_cast<std::uintptr_t>(pointer) + static_cast<std::uintptr_t>(bytes));
+        return reinterpret_cast<float *>(reinterpret_cast<std::uintptr_t>(pointer) +
+                                         static_cast<std::uintptr_t>(bytes));
     };
-    expect_refused(fake_up, UNSTRIDE_MISALIGNED, "input: data", [&](FakeCall &c) { c.input.data = shift(c.input.data, 1); });
-    expect_refused(fake_up, UNSTRIDE_MISALIGNED, "output: data", [&](FakeCall &c) { c.output.data = shift(c.output.data, 2); });
-    expect_refused(fake_up, UNSTRIDE_MISALIGNED, "packed", [&](FakeCall &c) { c.arguments.packed = shift(c.packed.data(), 32); });
+    expect_refused(fake_up, UNSTRIDE_MISALIGNED, "input: data",
+                   [&](FakeCall &c) { c.input.data = shift(c.input.data, 1); });
+    expect_refused(fake_up, UNSTRIDE_MISALIGNED, "output: data",
+                   [&](FakeCall &c) { c.output.data = shift(c.output.data, 2); });
+    expect_refused(fake_up, UNSTRIDE_MISALIGNED, "packed",
+                   [&](FakeCall &c) { c.arguments.packed = shift(c.packed.data(), 32); });
     expect_refused(fake_up, UNSTRIDE_MISALIGNED, "scratch", [&](FakeCall &c) {
         c.arguments.scratch = shift(c.packed.data(), 4);
         c.arguments.scratch_bytes = 1 << 20;
@@ -243,7 +270,8 @@ TEST_F(Runtime, TellsStaleWeightsUnderARightChecksum) {
             auto *bytes = static_cast<unsigned char *>(c.packed.data());
             bytes[offset] ^= 1;
             std::uint64_t hash = 14695981039346656037u;
-            for (int i = 0; i < 56; i++) hash = (hash ^ bytes[i]) * 1099511628211u;
+            for (int i = 0; i < 56; i++)
+                hash = (hash ^ bytes[i]) * 1099511628211u;
             std::memcpy(bytes + 56, &hash, sizeof hash);
         };
     };
@@ -391,11 +419,12 @@ TEST(FreshProcess, DISABLED_ForcedUnusable) {
 }
 
 TEST_F(Runtime, TheEnvironmentForcesAnInstructionSet) {
-    EXPECT_TRUE(passes_in_fresh_process("FreshProcess.DISABLED_ForcedPlain", {"UNSTRIDE_INSTRUCTION_SET=plain"}));
+    EXPECT_TRUE(
+        passes_in_fresh_process("FreshProcess.DISABLED_ForcedPlain", {"UNSTRIDE_INSTRUCTION_SET=plain"}));
     const auto unusable = [](const char *name, int status) {
-        return passes_in_fresh_process("FreshProcess.DISABLED_ForcedUnusable",
-                                       {std::string("UNSTRIDE_INSTRUCTION_SET=") + name,
-                                        "EXPECTED_STATUS=" + std::to_string(status)});
+        return passes_in_fresh_process(
+            "FreshProcess.DISABLED_ForcedUnusable",
+            {std::string("UNSTRIDE_INSTRUCTION_SET=") + name, "EXPECTED_STATUS=" + std::to_string(status)});
     };
     EXPECT_TRUE(unusable("avx1024", UNSTRIDE_UNKNOWN_INSTRUCTION_SET));
     EXPECT_TRUE(unusable("future", UNSTRIDE_UNSUPPORTED_CPU));
@@ -420,11 +449,13 @@ TEST_F(Runtime, WrapperGivesStatusValues) {
     std::vector<float> output(72);
     api::AlignedMemory packed;
     ASSERT_TRUE(layer.pack(kernel.data(), bias.data(), packed));
-    ASSERT_TRUE(layer.run(api::view(input.data(), {1, 2, 3, 3}), packed.data(), api::view(output.data(), shape)));
+    ASSERT_TRUE(
+        layer.run(api::view(input.data(), {1, 2, 3, 3}), packed.data(), api::view(output.data(), shape)));
     EXPECT_EQ(output, std::vector<float>(72, 11.0f));
-    const api::Status status = layer.run(api::view(input.data(), {1, 2, 3, 3}), packed.data(), api::view(output.data(), {1, 2}));
+    const api::Status status =
+        layer.run(api::view(input.data(), {1, 2, 3, 3}), packed.data(), api::view(output.data(), {1, 2}));
     EXPECT_STREQ(status.name(), "UNSTRIDE_WRONG_RANK");
     EXPECT_EQ(status.message(), "up: output: rank 2, the layer's is 4");
 }
 
-}  // namespace
+} // namespace

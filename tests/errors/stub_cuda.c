@@ -1,6 +1,7 @@
-/* A stand-in for the CUDA driver: enough to be probed, recording nothing but what it is asked to load. The environment
- * decides how it answers: STUB_CUDA_INIT is cuInit's code, STUB_DEVICES the number of devices, STUB_CUDA_CONTEXT whether
- * the calling thread has a current context. */
+/* A stand-in for the CUDA driver: enough to be probed and for Halide's runtime to launch kernels that do
+ * nothing. The environment decides how it answers: STUB_CUDA_INIT is cuInit's code, STUB_DEVICES the number
+ * of devices, STUB_CUDA_CONTEXT the calling thread's current context, STUB_CUDA_LAUNCH the code of a launch.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -9,7 +10,9 @@ static long number(const char *name, long otherwise) {
     return value == NULL ? otherwise : strtol(value, NULL, 10);
 }
 
-int cuInit(unsigned flags) { return flags == 0 ? (int)number("STUB_CUDA_INIT", 0) : 1; }
+int cuInit(unsigned flags) {
+    return flags == 0 ? (int)number("STUB_CUDA_INIT", 0) : 1;
+}
 
 int cuDeviceGetCount(int *count) {
     *count = (int)number("STUB_DEVICES", 1);
@@ -26,4 +29,31 @@ int cuModuleLoadDataEx(void **module, const void *image, unsigned count, int *op
     (void)image;
     *module = count == 1 && options[0] == 0 ? values[0] : NULL;
     return 0;
+}
+
+int cuCtxPushCurrent_v2(void *context) {
+    return context == NULL;
+}
+
+int cuCtxPopCurrent_v2(void **context) {
+    *context = NULL;
+    return 0;
+}
+
+int cuModuleGetFunction(void **function, void *module, const char *name) {
+    *function = module;
+    return name == NULL;
+}
+
+int cuModuleUnload(void *module) {
+    (void)module;
+    return 0;
+}
+
+int cuLaunchKernel(void *function, unsigned blocks_x, unsigned blocks_y, unsigned blocks_z,
+                   unsigned threads_x, unsigned threads_y, unsigned threads_z, unsigned shared_bytes,
+                   void *stream, void **arguments, void **extra) {
+    (void)shared_bytes, (void)stream, (void)arguments, (void)extra;
+    if (function == NULL || blocks_x * blocks_y * blocks_z * threads_x * threads_y * threads_z == 0) return 1;
+    return (int)number("STUB_CUDA_LAUNCH", 0);
 }

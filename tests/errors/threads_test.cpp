@@ -1,4 +1,5 @@
-// The runtime's threads: how many run, who runs them, and that callers, forks and failures cannot block each other.
+// The runtime's threads: how many run, who runs them, and that callers, forks and failures cannot block each
+// other.
 #include "fake_call.h"
 
 #include <atomic>
@@ -12,16 +13,20 @@ namespace {
 
 std::atomic<int> gathered{0};
 
-void sleep_a_little() { std::this_thread::sleep_for(std::chrono::milliseconds(2)); }
+void sleep_a_little() {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+}
 
 // Tasks wait for each other, up to a second, so that several are seen to run at the same time.
 void gather_two() {
     gathered++;
-    for (int i = 0; i < 1000 && gathered < 2; i++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (int i = 0; i < 1000 && gathered < 2; i++)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 std::ptrdiff_t threads_of_process() {
-    return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator());
+    return std::distance(std::filesystem::directory_iterator("/proc/self/task"),
+                         std::filesystem::directory_iterator());
 }
 
 TEST_F(Runtime, RefusesThreadCounts) {
@@ -38,7 +43,10 @@ TEST_F(Runtime, RefusesThreadCounts) {
     EXPECT_GE(fake_threads(), 1);
 }
 
+// The first thread of a process may bring one of a sanitizer's own with it, so another is made before
+// counting.
 TEST(FreshProcess, DISABLED_OneThreadCreatesNone) {
+    std::thread([] {}).join();
     const std::ptrdiff_t before = threads_of_process();
     FakeCall call(fake_up);
     call.arguments.threads = 1;
@@ -107,6 +115,7 @@ TEST_F(Runtime, NestedLoopsFinish) {
 
 TEST_F(Runtime, CallersFromSeveralThreads) {
     fake.allocate = 100;
+    fake.many_callers = 1;
     std::atomic<int> wrong{0};
     std::vector<std::thread> callers;
     for (int caller = 0; caller < 6; caller++) {
@@ -122,7 +131,8 @@ TEST_F(Runtime, CallersFromSeveralThreads) {
             }
         });
     }
-    for (std::thread &caller : callers) caller.join();
+    for (std::thread &caller : callers)
+        caller.join();
     EXPECT_EQ(wrong, 0);
 }
 
@@ -143,6 +153,9 @@ TEST_F(Runtime, AFailingTaskStopsTheLoop) {
 }
 
 TEST_F(Runtime, WorksInTheChildAfterFork) {
+#if defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "the thread sanitizer allows no threads in a forked child";
+#endif
     FakeCall call(fake_up, fake_library(), 30);
     call.arguments.threads = 4;
     ASSERT_EQ(call.run(), UNSTRIDE_OK);
@@ -192,7 +205,8 @@ TEST_F(Runtime, CallersParallelForIsUsed) {
     ASSERT_EQ(fake_set_parallel_for(&parallel), UNSTRIDE_OK);
     ASSERT_EQ(call.run(), UNSTRIDE_OK);
     EXPECT_EQ(calls, 2);
-    EXPECT_EQ(fake_scratch_bytes(&fake_up, call.input.shape, 0), fake_scratch_bytes(&fake_up, call.input.shape, 3));
+    EXPECT_EQ(fake_scratch_bytes(&fake_up, call.input.shape, 0),
+              fake_scratch_bytes(&fake_up, call.input.shape, 3));
     ASSERT_EQ(fake_set_parallel_for(nullptr), UNSTRIDE_OK);
     ASSERT_EQ(call.run(), UNSTRIDE_OK);
     EXPECT_EQ(calls, 2);
@@ -224,4 +238,4 @@ TEST_F(Runtime, EverySlotIsUsedBeforeTheHeap) {
     EXPECT_EQ(fake_scratch_misses(), misses);
 }
 
-}  // namespace
+} // namespace

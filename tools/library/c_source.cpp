@@ -16,17 +16,20 @@ constexpr std::size_t max_rank = 5;
 constexpr std::string_view function_macro = "UNSTRIDE_LIBRARY(";
 
 constexpr std::string_view keywords[] = {
-    "alignas",   "alignof",  "and",      "asm",       "auto",     "bitand",   "bitor",     "bool",     "break",
-    "case",      "catch",    "char",     "class",     "compl",    "concept",  "const",     "consteval", "constexpr",
-    "constinit", "continue", "decltype", "default",   "delete",   "do",       "double",    "else",     "enum",
-    "explicit",  "export",   "extern",   "false",     "float",    "for",      "friend",    "goto",     "if",
-    "inline",    "int",      "long",     "mutable",   "namespace", "new",     "noexcept",  "not",      "nullptr",
-    "operator",  "or",       "private",  "protected", "public",   "register", "requires",  "restrict", "return",
-    "short",     "signed",   "sizeof",   "static",    "struct",   "switch",   "template",  "this",     "throw",
-    "true",      "try",      "typedef",  "typeid",    "typename", "typeof",   "union",     "unsigned", "using",
-    "virtual",   "void",     "volatile", "wchar_t",   "while",    "xor"};
+    "alignas",   "alignof",   "and",       "asm",      "auto",     "bitand",   "bitor",    "bool",
+    "break",     "case",      "catch",     "char",     "class",    "compl",    "concept",  "const",
+    "consteval", "constexpr", "constinit", "continue", "decltype", "default",  "delete",   "do",
+    "double",    "else",      "enum",      "explicit", "export",   "extern",   "false",    "float",
+    "for",       "friend",    "goto",      "if",       "inline",   "int",      "long",     "mutable",
+    "namespace", "new",       "noexcept",  "not",      "nullptr",  "operator", "or",       "private",
+    "protected", "public",    "register",  "requires", "restrict", "return",   "short",    "signed",
+    "sizeof",    "static",    "struct",    "switch",   "template", "this",     "throw",    "true",
+    "try",       "typedef",   "typeid",    "typename", "typeof",   "union",    "unsigned", "using",
+    "virtual",   "void",      "volatile",  "wchar_t",  "while",    "xor"};
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 bool is_identifier(std::string_view name) {
     const auto fits = [](char c) { return is_letter(c) || c == '_' || (c >= '0' && c <= '9'); };
@@ -35,8 +38,8 @@ bool is_identifier(std::string_view name) {
 
 Result<void> check_name(std::string_view kind, std::string_view name) {
     if (!is_identifier(name)) {
-        return Error{fmt::format("{} name '{}': a C identifier is needed: letters, digits and '_', a letter first", kind,
-                                 name)};
+        return Error{fmt::format(
+            "{} name '{}': a C identifier is needed: letters, digits and '_', a letter first", kind, name)};
     }
     if (std::find(std::begin(keywords), std::end(keywords), name) != std::end(keywords)) {
         return Error{fmt::format("{} name '{}': it is a keyword of C or C++", kind, name)};
@@ -50,7 +53,8 @@ std::set<std::string, std::less<>> function_names(std::string_view library_funct
     for (std::size_t at = library_functions.find(function_macro); at != std::string_view::npos;
          at = library_functions.find(function_macro, at + 1)) {
         const std::size_t begin = at + function_macro.size();
-        const std::string_view name = library_functions.substr(begin, library_functions.find(')', begin) - begin);
+        const std::string_view name =
+            library_functions.substr(begin, library_functions.find(')', begin) - begin);
         if (is_identifier(name)) names.emplace(name);
     }
     return names;
@@ -64,7 +68,8 @@ Result<std::string> declarations(std::string_view name, std::string_view library
         return Error{"library.h of this installation has no BEGIN FUNCTIONS … END FUNCTIONS"};
     }
     std::string text(library_functions.substr(begin + begin_mark.size(), end - begin - begin_mark.size()));
-    for (std::size_t at = text.find(function_macro); at != std::string::npos; at = text.find(function_macro, at)) {
+    for (std::size_t at = text.find(function_macro); at != std::string::npos;
+         at = text.find(function_macro, at)) {
         text.erase(text.find(')', at), 1);
         text.replace(at, function_macro.size(), fmt::format("{}_", name));
     }
@@ -75,14 +80,17 @@ Result<std::string> declarations(std::string_view name, std::string_view library
 Result<std::string> abi_version(std::string_view interface) {
     constexpr std::string_view define = "#define UNSTRIDE_ABI_VERSION ";
     const std::size_t at = interface.find(define);
-    if (at == std::string_view::npos) return Error{"unstride.h of this installation defines no UNSTRIDE_ABI_VERSION"};
+    if (at == std::string_view::npos)
+        return Error{"unstride.h of this installation defines no UNSTRIDE_ABI_VERSION"};
     const std::string_view rest = interface.substr(at + define.size());
     return std::string(rest.substr(0, rest.find_first_of(" \n")));
 }
 
 std::string in_comment(std::string text) {
-    for (std::size_t at = text.find("*/"); at != std::string::npos; at = text.find("*/", at)) text.insert(at + 1, " ");
-    for (std::size_t at = text.find("/*"); at != std::string::npos; at = text.find("/*", at)) text.insert(at + 1, " ");
+    for (std::size_t at = text.find("*/"); at != std::string::npos; at = text.find("*/", at))
+        text.insert(at + 1, " ");
+    for (std::size_t at = text.find("/*"); at != std::string::npos; at = text.find("/*", at))
+        text.insert(at + 1, " ");
     std::replace(text.begin(), text.end(), '\n', ' ');
     return text;
 }
@@ -120,9 +128,10 @@ std::string shape_text(const std::vector<std::int64_t> &shape) {
 }
 
 std::string layer_comment(const LibraryLayer &layer) {
-    std::string text = fmt::format("/* {}\n * input {}, output {}", in_comment(layer.text), shape_text(layer.input_shape),
-                                   shape_text(layer.output_shape));
-    text += layer.weight_shape.empty() ? ", no weights" : fmt::format(", weights {}", shape_text(layer.weight_shape));
+    std::string text = fmt::format("/* {}\n * input {}, output {}", in_comment(layer.text),
+                                   shape_text(layer.input_shape), shape_text(layer.output_shape));
+    text += layer.weight_shape.empty() ? ", no weights"
+                                       : fmt::format(", weights {}", shape_text(layer.weight_shape));
     text += layer.bias_count == 0 ? ", no bias" : fmt::format(", bias {}", layer.bias_count);
     if (layer.has_add) text += ", adds a second tensor of the output's shape";
     return text + " */";
@@ -137,14 +146,15 @@ Result<void> check_tables(const LibraryDescription &library) {
         const std::size_t rank = layer.axes.size() + 2;
         if (layer.axes.empty() || layer.axes.size() > 2 || layer.input_shape.size() != rank ||
             layer.output_shape.size() != rank || layer.weight_shape.size() > max_rank) {
-            return Error{fmt::format("layer {}: {} spatial axes do not fit an input of rank {}, an output of rank {} and "
-                                     "weights of rank {}",
-                                     layer.name, layer.axes.size(), layer.input_shape.size(), layer.output_shape.size(),
-                                     layer.weight_shape.size())};
+            return Error{fmt::format(
+                "layer {}: {} spatial axes do not fit an input of rank {}, an output of rank {} and "
+                "weights of rank {}",
+                layer.name, layer.axes.size(), layer.input_shape.size(), layer.output_shape.size(),
+                layer.weight_shape.size())};
         }
         if (layer.kernels.size() != library.instruction_sets.size()) {
-            return Error{fmt::format("layer {}: {} kernels for {} instruction sets", layer.name, layer.kernels.size(),
-                                     library.instruction_sets.size())};
+            return Error{fmt::format("layer {}: {} kernels for {} instruction sets", layer.name,
+                                     layer.kernels.size(), library.instruction_sets.size())};
         }
         for (const LibraryKernel &kernel : layer.kernels) {
             if (!is_identifier(kernel.compute_function) ||
@@ -165,7 +175,8 @@ void write_function_declarations(const LibraryDescription &library, std::string 
             if (!kernel.pack_function.empty()) names.insert(kernel.pack_function);
         }
     }
-    for (const std::string &name : names) text += fmt::format("int {}(void **arguments);\n", name);
+    for (const std::string &name : names)
+        text += fmt::format("int {}(void **arguments);\n", name);
 }
 
 void write_layer(const LibraryDescription &library, const LibraryLayer &layer, std::string &text) {
@@ -177,60 +188,69 @@ void write_layer(const LibraryDescription &library, const LibraryLayer &layer, s
             "     .tile_x = {}, .strip = {}, .tile_y = {}, .rows = {}, .staged_channels = {}}},\n",
             literal(kernel.schedule), literal(kernel.grade), kernel.identity, kernel.compute_function,
             kernel.pack_function.empty() ? "NULL" : kernel.pack_function, braces(kernel.weight_extent),
-            kernel.bias_extent, kernel.tile_x, kernel.strip, kernel.tile_y, kernel.rows, kernel.staged_channels);
+            kernel.bias_extent, kernel.tile_x, kernel.strip, kernel.tile_y, kernel.rows,
+            kernel.staged_channels);
     }
-    text += fmt::format("}};\n\nstatic const unstride_plan plan_of_{} = {{\n    .layer_hash = UINT64_C(0x{:016x}),\n"
-                        "    .spatial_axes = {},\n    .axes = {{",
-                        layer.name, layer.layer_hash, layer.axes.size());
+    text += fmt::format(
+        "}};\n\nstatic const unstride_plan plan_of_{} = {{\n    .layer_hash = UINT64_C(0x{:016x}),\n"
+        "    .spatial_axes = {},\n    .axes = {{",
+        layer.name, layer.layer_hash, layer.axes.size());
     for (std::size_t i = 0; i < 2; i++) {
         const LibraryAxis axis = i < layer.axes.size() ? layer.axes[i] : LibraryAxis{};
-        text += fmt::format("{}{{.scale = {}, .shift = {}, .phases = {}, .halo = {}}}", i == 0 ? "" : ", ", axis.scale,
-                            axis.shift, axis.phases, axis.halo);
+        text += fmt::format("{}{{.scale = {}, .shift = {}, .phases = {}, .halo = {}}}", i == 0 ? "" : ", ",
+                            axis.scale, axis.shift, axis.phases, axis.halo);
     }
-    text += fmt::format("}},\n    .kernel_extent = {},\n    .kernels = kernels_of_{}}};\n\n", braces(layer.kernel_extent),
-                        layer.name);
-    text += fmt::format("const unstride_layer {}_{} = {{\n    .abi_version = UNSTRIDE_ABI_VERSION,\n    .rank = {},\n"
-                        "    .name = {},\n    .text = {},\n    .input_shape = {},\n    .output_shape = {},\n"
-                        "    .weight_rank = {},\n    .weight_shape = {},\n    .bias_count = {},\n    .has_add = {},\n"
-                        "    .multiplications_per_output = {},\n    .implementation = &plan_of_{}}};\n",
-                        library.name, layer.name, layer.input_shape.size(), literal(layer.name), literal(layer.text),
-                        braces(layer.input_shape), braces(layer.output_shape), layer.weight_shape.size(),
-                        braces(layer.weight_shape), layer.bias_count, layer.has_add ? 1 : 0,
-                        layer.multiplications_per_output, layer.name);
+    text += fmt::format("}},\n    .kernel_extent = {},\n    .kernels = kernels_of_{}}};\n\n",
+                        braces(layer.kernel_extent), layer.name);
+    text += fmt::format(
+        "const unstride_layer {}_{} = {{\n    .abi_version = UNSTRIDE_ABI_VERSION,\n    .rank = {},\n"
+        "    .name = {},\n    .text = {},\n    .input_shape = {},\n    .output_shape = {},\n"
+        "    .weight_rank = {},\n    .weight_shape = {},\n    .bias_count = {},\n    .has_add = {},\n"
+        "    .multiplications_per_output = {},\n    .implementation = &plan_of_{}}};\n",
+        library.name, layer.name, layer.input_shape.size(), literal(layer.name), literal(layer.text),
+        braces(layer.input_shape), braces(layer.output_shape), layer.weight_shape.size(),
+        braces(layer.weight_shape), layer.bias_count, layer.has_add ? 1 : 0, layer.multiplications_per_output,
+        layer.name);
 }
 
 void write_table(const LibraryDescription &library, std::string &text) {
     text += "\nstatic const unstride_layer *const layers_of_library[] = {\n";
-    for (const LibraryLayer &layer : library.layers) text += fmt::format("    &{}_{},\n", library.name, layer.name);
+    for (const LibraryLayer &layer : library.layers)
+        text += fmt::format("    &{}_{},\n", library.name, layer.name);
     text += "};\n\nstatic const unstride_instruction_set instruction_sets_of_library[] = {\n";
     for (const LibraryInstructionSet &set : library.instruction_sets) {
-        text += fmt::format("    {{.name = {}, .requirement = 0x{:x}u}},\n", literal(set.name), set.requirement);
+        text +=
+            fmt::format("    {{.name = {}, .requirement = 0x{:x}u}},\n", literal(set.name), set.requirement);
     }
-    text += fmt::format("}};\n\nstatic const unstride_table unstride_this_library = {{\n    .library_name = {},\n"
-                        "    .target = {},\n    .version = {},\n    .device = UNSTRIDE_LIBRARY_DEVICE,\n"
-                        "    .layer_count = {},\n    .layers = layers_of_library,\n    .instruction_set_count = {},\n"
-                        "    .instruction_sets = instruction_sets_of_library}};\n",
-                        literal(library.name), literal(library.target), literal(library.version), library.layers.size(),
-                        library.instruction_sets.size());
+    text += fmt::format(
+        "}};\n\nstatic const unstride_table unstride_this_library = {{\n    .library_name = {},\n"
+        "    .target = {},\n    .version = {},\n    .device = UNSTRIDE_LIBRARY_DEVICE,\n"
+        "    .layer_count = {},\n    .layers = layers_of_library,\n    .instruction_set_count = {},\n"
+        "    .instruction_sets = instruction_sets_of_library}};\n",
+        literal(library.name), literal(library.target), literal(library.version), library.layers.size(),
+        library.instruction_sets.size());
 }
 
 std::string_view device_macro(LibraryDevice device) {
     switch (device) {
-    case LibraryDevice::cuda: return "UNSTRIDE_DEVICE_CUDA";
-    case LibraryDevice::opencl: return "UNSTRIDE_DEVICE_OPENCL";
-    case LibraryDevice::none: break;
+    case LibraryDevice::cuda:
+        return "UNSTRIDE_DEVICE_CUDA";
+    case LibraryDevice::opencl:
+        return "UNSTRIDE_DEVICE_OPENCL";
+    case LibraryDevice::none:
+        break;
     }
     return "UNSTRIDE_DEVICE_NONE";
 }
 
-}  // namespace
+} // namespace
 
 Result<void> check_library_names(const LibraryDescription &library, std::string_view library_functions) {
     if (Result<void> checked = check_name("library", library.name); !checked) return checked;
     for (const std::string_view reserved : {"unstride", "halide"}) {
         if (library.name.starts_with(reserved)) {
-            return Error{fmt::format("library name '{}': names that begin with '{}' belong to the runtime", library.name,
-                                     reserved)};
+            return Error{fmt::format("library name '{}': names that begin with '{}' belong to the runtime",
+                                     library.name, reserved)};
         }
     }
     const std::set<std::string, std::less<>> functions = function_names(library_functions);
@@ -238,7 +258,8 @@ Result<void> check_library_names(const LibraryDescription &library, std::string_
     for (const LibraryLayer &layer : library.layers) {
         if (Result<void> checked = check_name("layer", layer.name); !checked) return checked;
         if (functions.contains(layer.name)) {
-            return Error{fmt::format("layer name '{0}': {1}_{0} is a function of the library", layer.name, library.name)};
+            return Error{fmt::format("layer name '{0}': {1}_{0} is a function of the library", layer.name,
+                                     library.name)};
         }
         if (!seen.insert(layer.name).second) {
             return Error{fmt::format("layer name '{}': two layers of the library have it", layer.name)};
@@ -258,36 +279,42 @@ Result<std::string> write_library_header(const LibraryDescription &library, std:
     if (!version) return Error{version.error()};
 
     const std::string guard = fmt::format("UNSTRIDE_GENERATED_{}_H", library.name);
-    std::string text = fmt::format("/* The upsampling layers of library {0}, for {1}; made by Unstride {2}.\n"
-                                   " * Link with lib{0}.a -lpthread -ldl -lm. */\n#ifndef {3}\n#define {3}\n\n",
-                                   library.name, in_comment(library.target), in_comment(library.version), guard);
+    std::string text =
+        fmt::format("/* The upsampling layers of library {0}, for {1}; made by Unstride {2}.\n"
+                    " * Link with lib{0}.a -lpthread -ldl -lm. */\n#ifndef {3}\n#define {3}\n\n",
+                    library.name, in_comment(library.target), in_comment(library.version), guard);
     text += interface;
-    text += fmt::format("\n#if UNSTRIDE_ABI_VERSION != {0}\n"
-                        "#error \"{1}.h is of interface version {0}, a header included before it is of another\"\n"
-                        "#endif\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n",
-                        *version, library.name);
+    text += fmt::format(
+        "\n#if UNSTRIDE_ABI_VERSION != {0}\n"
+        "#error \"{1}.h is of interface version {0}, a header included before it is of another\"\n"
+        "#endif\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n",
+        *version, library.name);
     text += *functions;
     for (const LibraryLayer &layer : library.layers) {
-        text += fmt::format("\n{}\nextern const unstride_layer {}_{};\n", layer_comment(layer), library.name, layer.name);
+        text += fmt::format("\n{}\nextern const unstride_layer {}_{};\n", layer_comment(layer), library.name,
+                            layer.name);
     }
     return text + fmt::format("\n#ifdef __cplusplus\n}}\n#endif\n\n#endif /* {} */\n", guard);
 }
 
-Result<std::string> write_library_source(const LibraryDescription &library, std::string_view library_functions) {
+Result<std::string> write_library_source(const LibraryDescription &library,
+                                         std::string_view library_functions) {
     if (const Result<void> checked = check_library_names(library, library_functions); !checked) {
         return Error{checked.error()};
     }
     if (const Result<void> checked = check_tables(library); !checked) return Error{checked.error()};
     std::string text = fmt::format(
-        "/* The tables and the runtime of library {0}, for {1}; made by Unstride {2}. */\n#define _GNU_SOURCE\n\n"
+        "/* The tables and the runtime of library {0}, for {1}; made by Unstride {2}. */\n#define "
+        "_GNU_SOURCE\n\n"
         "#pragma GCC visibility push(default)\n#include \"{0}.h\"\n#pragma GCC visibility pop\n"
         "#include \"kernel_table.h\"\n\n#define UNSTRIDE_LIBRARY(function) {0}_##function\n"
         "#define UNSTRIDE_LIBRARY_DEVICE {3}\n\n",
         library.name, in_comment(library.target), in_comment(library.version), device_macro(library.device));
     write_function_declarations(library, text);
-    for (const LibraryLayer &layer : library.layers) write_layer(library, layer, text);
+    for (const LibraryLayer &layer : library.layers)
+        write_layer(library, layer, text);
     write_table(library, text);
     return text + "\n#include \"runtime.c\"\n";
 }
 
-}  // namespace unstride
+} // namespace unstride

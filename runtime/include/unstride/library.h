@@ -10,7 +10,8 @@ size_t UNSTRIDE_LIBRARY(packed_bytes)(const unstride_layer *layer);
 
 /* Brings weights into the kernel's own layout. `packed` is host memory of at least packed_bytes, 64-byte aligned.
  * The result belongs to this layer, version and instruction set; it may be copied and stored.
- * Errors: NULL_ARGUMENT, WRONG_LAYER, MISALIGNED, BUFFER_TOO_SMALL, UNSUPPORTED_CPU, INTERNAL. */
+ * Errors: NULL_ARGUMENT, WRONG_LAYER, WRONG_SHAPE (a bias for a layer that has none), MISALIGNED, BUFFER_TOO_SMALL,
+ * OVERLAP, UNKNOWN_INSTRUCTION_SET, UNSUPPORTED_CPU, OUT_OF_MEMORY, INTERNAL. */
 int UNSTRIDE_LIBRARY(pack)(const unstride_layer *layer, const unstride_weights *weights, void *packed, size_t packed_bytes);
 
 /* Bytes of scratch memory for a call with that input shape and at most `threads` tasks at a time (0: threads()). */

@@ -94,7 +94,7 @@ typedef struct unstride_arguments {
     const void *packed;                 /* NAME_pack's output, in host memory, 64-byte aligned */
     void *scratch;                      /* NAME_scratch_bytes of host memory, 64-byte aligned, or null: allocated by the call */
     size_t scratch_bytes;
-    int threads;                        /* 0: NAME_threads() */
+    int threads;                        /* 0: NAME_threads(); 1: the calling thread alone, `parallel` or not */
     const unstride_parallel *parallel;  /* null: NAME_set_parallel_for's, or the library's own threads */
     uint64_t packed_device;             /* CUDA: device address of a copy of all of `packed` */
     void *cuda_context;                 /* CUDA: a CUcontext, or null for the calling thread's current one */

@@ -1,5 +1,6 @@
-// A thin C++17 layer over the C interface: libraries and layers as values, memory that frees itself, and failures as a
-// Status value with its text. Nothing throws of its own accord; everything is inline, so there is nothing to link.
+// A thin C++17 layer over the C interface: libraries and layers as values, memory that frees itself, and
+// failures as a Status value with its text. Nothing throws of its own accord; everything is inline, so there
+// is nothing to link.
 //
 //     unstride::runtime::Library library(NAME_library());
 //     unstride::runtime::Layer layer = library.layer(0);
@@ -28,7 +29,8 @@ namespace unstride::runtime {
 class [[nodiscard]] Status {
 public:
     Status() = default;
-    Status(int code, const char *name, std::string message) : code_(code), name_(name), message_(std::move(message)) {}
+    Status(int code, const char *name, std::string message)
+        : code_(code), name_(name), message_(std::move(message)) {}
 
     bool ok() const { return code_ == UNSTRIDE_OK; }
     explicit operator bool() const { return ok(); }
@@ -49,7 +51,7 @@ public:
 
     // False, with no memory held, where there is none to be had.
     bool allocate(std::size_t bytes) {
-        memory_.reset(static_cast<std::byte *>(::operator new(bytes, std::align_val_t{64}, std::nothrow)));
+        memory_.reset(static_cast<std::byte *>(::operator new (bytes, std::align_val_t{64}, std::nothrow)));
         bytes_ = memory_ ? bytes : 0;
         return memory_ != nullptr;
     }
@@ -60,7 +62,7 @@ public:
 
 private:
     struct Release {
-        void operator()(std::byte *memory) const { ::operator delete(memory, std::align_val_t{64}); }
+        void operator()(std::byte *memory) const { ::operator delete (memory, std::align_val_t{64}); }
     };
     std::unique_ptr<std::byte, Release> memory_;
     std::size_t bytes_ = 0;
@@ -69,18 +71,21 @@ private:
 using Shape = std::vector<std::int64_t>;
 
 // A view of a dense tensor, and one with strides in elements, for windows and channel slices. A rank beyond
-// UNSTRIDE_MAX_RANK, or strides of another rank, give a view of rank -1, which every layer refuses with WRONG_RANK.
+// UNSTRIDE_MAX_RANK, or strides of another rank, give a view of rank -1, which every layer refuses with
+// WRONG_RANK.
 inline unstride_tensor view(const float *data, const Shape &shape) {
     unstride_tensor tensor{};
     tensor.rank = -1;
-    return shape.size() > UNSTRIDE_MAX_RANK ? tensor
-                                            : unstride_dense(data, static_cast<int>(shape.size()), shape.data());
+    return shape.size() > UNSTRIDE_MAX_RANK
+               ? tensor
+               : unstride_dense(data, static_cast<int>(shape.size()), shape.data());
 }
 
 inline unstride_tensor view(const float *data, const Shape &shape, const Shape &stride) {
     unstride_tensor tensor = view(data, shape);
     if (stride.size() != shape.size()) tensor.rank = -1;
-    for (int axis = 0; axis < tensor.rank; axis++) tensor.stride[axis] = stride[static_cast<std::size_t>(axis)];
+    for (int axis = 0; axis < tensor.rank; axis++)
+        tensor.stride[axis] = stride[static_cast<std::size_t>(axis)];
     return tensor;
 }
 
@@ -100,8 +105,8 @@ public:
     Status output_shape(const Shape &input, Shape &output) const {
         if (input.size() != static_cast<std::size_t>(layer_->rank)) {
             return Status(UNSTRIDE_WRONG_RANK, library_->status_name(UNSTRIDE_WRONG_RANK),
-                          std::string(name()) + ": input: rank " + std::to_string(input.size()) + ", the layer's is " +
-                              std::to_string(layer_->rank));
+                          std::string(name()) + ": input: rank " + std::to_string(input.size()) +
+                              ", the layer's is " + std::to_string(layer_->rank));
         }
         Shape result(input.size());
         Status status = status_of(library_->output_shape(layer_, input.data(), result.data()));
@@ -115,7 +120,8 @@ public:
         if (bytes == 0) return status_of(library_->pack(layer_, nullptr, nullptr, 0));
         if (!packed.allocate(bytes)) {
             return Status(UNSTRIDE_OUT_OF_MEMORY, library_->status_name(UNSTRIDE_OUT_OF_MEMORY),
-                          std::string(name()) + ": no memory for " + std::to_string(bytes) + " bytes of packed weights");
+                          std::string(name()) + ": no memory for " + std::to_string(bytes) +
+                              " bytes of packed weights");
         }
         const unstride_weights weights = {kernel, bias};
         return status_of(library_->pack(layer_, &weights, packed.data(), bytes));
@@ -128,7 +134,9 @@ public:
                    : 0;
     }
 
-    Status run(const unstride_arguments &arguments) const { return status_of(library_->run(layer_, &arguments)); }
+    Status run(const unstride_arguments &arguments) const {
+        return status_of(library_->run(layer_, &arguments));
+    }
 
     Status run(const unstride_tensor &input, const void *packed, const unstride_tensor &output,
                const unstride_tensor *add = nullptr, int threads = 0) const {
@@ -143,7 +151,8 @@ public:
 
 private:
     Status status_of(int code) const {
-        return code == UNSTRIDE_OK ? Status() : Status(code, library_->status_name(code), library_->last_error());
+        return code == UNSTRIDE_OK ? Status()
+                                   : Status(code, library_->status_name(code), library_->last_error());
     }
 
     const unstride_library *library_;
@@ -157,7 +166,8 @@ public:
 
     // Whether there is a library and this header fits it.
     Status check() const {
-        if (library_ == nullptr) return Status(UNSTRIDE_NULL_ARGUMENT, "UNSTRIDE_NULL_ARGUMENT", "the library is null");
+        if (library_ == nullptr)
+            return Status(UNSTRIDE_NULL_ARGUMENT, "UNSTRIDE_NULL_ARGUMENT", "the library is null");
         if (library_->abi_version == UNSTRIDE_ABI_VERSION) return Status();
         return Status(UNSTRIDE_WRONG_ABI, "UNSTRIDE_WRONG_ABI",
                       "the library is of interface version " + std::to_string(library_->abi_version) +
@@ -187,21 +197,25 @@ public:
 
     // Null where this processor can run none of the variants.
     const char *instruction_set() const { return library_->instruction_set(); }
-    Status set_instruction_set(const char *name) const { return status_of(library_->set_instruction_set(name)); }
+    Status set_instruction_set(const char *name) const {
+        return status_of(library_->set_instruction_set(name));
+    }
     std::vector<std::string> instruction_sets() const {
         std::vector<std::string> names;
-        for (int i = 0; library_->instruction_set_at(i) != nullptr; i++) names.emplace_back(library_->instruction_set_at(i));
+        for (int i = 0; library_->instruction_set_at(i) != nullptr; i++)
+            names.emplace_back(library_->instruction_set_at(i));
         return names;
     }
 
 private:
     Status status_of(int code) const {
-        return code == UNSTRIDE_OK ? Status() : Status(code, library_->status_name(code), library_->last_error());
+        return code == UNSTRIDE_OK ? Status()
+                                   : Status(code, library_->status_name(code), library_->last_error());
     }
 
     const unstride_library *library_;
 };
 
-}  // namespace unstride::runtime
+} // namespace unstride::runtime
 
-#endif  // UNSTRIDE_HPP
+#endif // UNSTRIDE_HPP

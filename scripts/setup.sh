@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Brings a fresh Debian 12 or Ubuntu 24.04 machine to a built compiler at build/bin/unstride: packages by apt, pinned tools
+# in .venv, configure, build. Where all that is in place it touches nothing. Run by demo.sh and test.sh, or by itself.
+set -euo pipefail
+cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if [[ ${1-} == --help ]]; then
+    echo "usage: scripts/setup.sh    installs what is missing and builds build/bin/unstride"
+    exit 0
+fi
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
+
+python=/usr/bin/python3 # not the first one in PATH, which may be a version manager's
+[[ -x $python ]] || python=python3
+
+# Prints the Debian package of everything that is missing. Each line is a test of the thing itself, so that the same list
+# serves systems without Debian's package manager.
+missing_packages() {
+    command -v git >/dev/null || echo git
+    command -v g++ >/dev/null || echo g++
+    command -v pkg-config >/dev/null || echo pkg-config
+    command -v qemu-aarch64 >/dev/null || echo qemu-user
+    command -v aarch64-linux-gnu-g++ >/dev/null || echo g++-aarch64-linux-gnu
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    compgen -G '/etc/OpenCL/vendors/pocl*.icd' >/dev/null || echo pocl-opencl-icd
+    compgen -G '/usr/lib*/*/libOpenCL.so.1' >/dev/null || compgen -G '/usr/lib*/libOpenCL.so.1' >/dev/null ||
+        echo ocl-icd-libopencl1
+    [[ -e /etc/ssl/certs/ca-certificates.crt || -e /etc/pki/tls/certs/ca-bundle.crt ]] || echo ca-certificates
+    local header_of='benchmark/benchmark.h libbenchmark-dev
+CLI/CLI.hpp libcli11-dev
+fmt/core.h libfmt-dev
+gtest/gtest.h libgtest-dev
+nlohmann/json.hpp nlohmann-json3-dev
+png.h libpng-dev'
+    if command -v g++ >/dev/null; then
+        while read -r header package; do
+            printf '#if !__has_include(<%s>)\n"%s"\n#endif\n' "$header" "$package"
+        done <<<"$header_of" | g++ -E -P -x c++ - | tr -d '" '
+    else
+        awk '{print $2}' <<<"$header_of"
+    fi
+}
+
+install_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages)
+    ((${#missing[@]} == 0)) && return
+    if [[ ! -e /etc/debian_version ]] || ! command -v apt-get >/dev/null; then
+        fail "this system has no apt; install what these Debian packages hold: ${missing[*]}"
+    fi
+    local as_root=(env DEBIAN_FRONTEND=noninteractive)
+    if [[ $(id -u) != 0 ]]; then
+        command -v sudo >/dev/null || fail "run as root, or install sudo, or install these packages: ${missing[*]}"
+        as_root=(sudo "${as_root[@]}")
+    fi
+    say "installing packages: ${missing[*]}"
+    "${as_root[@]}" apt-get update -qq || fail "apt-get update failed"
+    "${as_root[@]}" apt-get install -y -q --no-install-recommends "${missing[@]}" ||
+        fail "apt-get could not install: ${missing[*]}"
+    mapfile -t missing < <(missing_packages)
+    ((${#missing[@]} == 0)) || fail "still missing after installing: ${missing[*]}"
+}
+
+# .venv/requirements.txt is a copy of what the environment was made from.
+install_tools() {
+    cmp -s requirements.txt .venv/requirements.txt && .venv/bin/python -c '' 2>/dev/null && return
+    say "installing Halide, CMake and ninja into .venv"
+    .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv || fail "$python cannot make .venv"
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input -r requirements.txt ||
+        fail "pip could not install requirements.txt"
+    cp requirements.txt .venv/requirements.txt
+}
+
+# A build folder that was configured elsewhere, or by another Halide than .venv's, is configured afresh.
+configure() {
+    if [[ -e build/build.ninja ]] && grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" build/CMakeCache.txt; then return; fi
+    say "configuring build/"
+    cmake --fresh --preset default >build.log 2>&1 || { cat build.log; rm build.log; fail "CMake could not configure"; }
+    rm build.log
+}
+
+build() {
+    [[ $(ninja -C build -n 2>&1 | tail -n 1) == 'ninja: no work to do.' ]] && return
+    say "building"
+    NINJA_STATUS='[%f/%t, %es] ' ninja -C build || fail "the build failed"
+}
+
+install_packages
+install_tools
+PATH=$PWD/.venv/bin:$PATH
+configure
+build
