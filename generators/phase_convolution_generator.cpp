@@ -16,6 +16,8 @@
 
 #include <Halide.h>
 
+#include <array>
+
 namespace unstride {
 
 using namespace Halide;
@@ -50,7 +52,7 @@ public:
 
         // The epilogue's first stage is nearly always the bias: then it costs nothing as the sum's first term.
         const bool bias_first = !conv.epilogue.empty() && std::holds_alternative<Bias>(conv.epilogue[0]);
-        sum(cl, cb, qx, u, qy, v, n) = bias_first ? Expr((*bias)(cb * block + cl)) : Expr(0.0f);
+        sum(c, qx, u, qy, v, n) = bias_first ? Expr((*bias)(c)) : Expr(0.0f);
 
         const TapProgression taps_x = x_axis.progression(), taps_y = y_axis.progression();
         const RDom r(0, static_cast<int>(conv.channels_per_group()), 0, static_cast<int>(x_axis.max_taps()), 0,
@@ -61,10 +63,11 @@ public:
         taps.where(ty < table(taps_y.count, qy));
         const Expr in_x = u + table(taps_x.first_input_offset, qx) + tx * static_cast<int>(taps_x.offset_step);
         const Expr in_y = v + table(taps_y.first_input_offset, qy) + ty * static_cast<int>(taps_y.offset_step);
-        const Expr in_c = conv.depthwise() ? Expr(cb * block + cl) : Expr(ci);
-        sum(cl, cb, qx, u, qy, v, n) += (*weights)(cl, ci, tx, ty, qx, qy, cb) * padded(in_c, in_x, in_y, n);
+        const Expr in_c = conv.depthwise() ? Expr(c) : Expr(ci);
+        sum(c, qx, u, qy, v, n) +=
+            (*weights)(c % block, ci, tx, ty, qx, qy, c / block) * padded(in_c, in_x, in_y, n);
 
-        Expr value = sum(c % block, c / block, qx, u, qy, v, n);
+        Expr value = sum(c, qx, u, qy, v, n);
         for (std::size_t i = bias_first ? 1 : 0; i < conv.epilogue.size(); i++) {
             const StageOperation &stage = conv.epilogue[i];
             if (std::holds_alternative<Bias>(stage)) {
@@ -98,7 +101,7 @@ public:
 
     void schedule() {
         const PhaseConvolution &conv = parameters.convolution;
-        const PhaseConvolutionStages stages{*output, sum, padded, c, x, y, n, cl, cb, qx, u, qy, v, ci, tx, ty};
+        const PhaseConvolutionStages stages{*output, sum, padded, c, x, y, n, qx, u, qy, v, ci, tx, ty};
         if (const auto *cpu = std::get_if<CpuDirect>(&parameters.record.parameters)) {
             schedule_cpu_direct(stages, conv, *cpu);
         } else {
@@ -115,7 +118,7 @@ private:
     Output<Buffer<float, 6>> *output = nullptr;
     Func padded{"padded"}, sum{"sum"};
     Var c{"c"}, x{"x"}, y{"y"}, n{"n"};
-    Var cl{"cl"}, cb{"cb"}, qx{"qx"}, u{"u"}, qy{"qy"}, v{"v"};
+    Var qx{"qx"}, u{"u"}, qy{"qy"}, v{"v"};
     RVar ci, tx, ty;
 };
 

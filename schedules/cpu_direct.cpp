@@ -15,7 +15,7 @@ using namespace Halide;
 
 void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer, const CpuDirect &record) {
     Func output = stages.output, sum = stages.sum, padded = stages.padded;
-    const Var c = stages.c, n = stages.n, cl = stages.cl, cb = stages.cb;
+    const Var c = stages.c, n = stages.n;
     const Var qx = stages.qx, u = stages.u, qy = stages.qy, v = stages.v;
     const int block = record.lanes * record.vectors;
     const TailStrategy guard = TailStrategy::GuardWithIf;
@@ -52,20 +52,21 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
     output.parallel(fused).vectorize(lane, record.lanes).unroll(lane).unroll(in_u).unroll(in_v);
 
     sum.compute_at(output, tile_u)
-        .bound_extent(cl, block)
+        .bound_extent(c, block)
+        .align_bounds(c, block)
         .bound_extent(u, record.tile_x)
         .bound_extent(v, record.tile_y)
-        .vectorize(cl, record.lanes)
-        .unroll(cl)
+        .vectorize(c, record.lanes)
+        .unroll(c)
         .unroll(u)
         .unroll(v);
     // The tile's own dimensions innermost: their extents are constants, so every accumulator has a constant place and becomes
     // a register. Of the others bounds inference does not always see that the extent is 1.
-    sum.reorder_storage(cl, u, v, cb, qx, qy, n);
+    sum.reorder_storage(c, u, v, qx, qy, n);
     sum.update()
-        .reorder({cl, u, v, stages.ci, stages.tx, stages.ty})
-        .vectorize(cl, record.lanes)
-        .unroll(cl)
+        .reorder({c, u, v, stages.ci, stages.tx, stages.ty})
+        .vectorize(c, record.lanes)
+        .unroll(c)
         .unroll(u)
         .unroll(v);
     if (record.stage_lanes > 1) {
@@ -74,7 +75,7 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
         sum.update()
             .split(stages.ci, ci_outer, ci_lane, record.unroll)
             .split(ci_lane, ci_group, ci_lane, record.stage_lanes)
-            .reorder(cl, u, v, ci_lane, ci_group, ci_outer)
+            .reorder(c, u, v, ci_lane, ci_group, ci_outer)
             .unroll(ci_lane)
             .unroll(ci_group);
         padded.in(sum)

@@ -9,7 +9,7 @@ using namespace Halide;
 
 void schedule_gpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer, const GpuDirect &record) {
     Func output = stages.output, sum = stages.sum;
-    const Var c = stages.c, n = stages.n, cl = stages.cl;
+    const Var c = stages.c, n = stages.n;
     const Var qx = stages.qx, u = stages.u, qy = stages.qy, v = stages.v;
     const TailStrategy guard = TailStrategy::GuardWithIf;
     (void)layer;
@@ -31,11 +31,12 @@ void schedule_gpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
         .gpu_blocks(cbk, ub, planes);
 
     sum.compute_at(output, ct)
-        .bound_extent(cl, record.thread_channels)
+        .bound_extent(c, record.thread_channels)
+        .align_bounds(c, record.thread_channels)
         .bound_extent(u, record.thread_x)
-        .unroll(cl)
+        .unroll(c)
         .unroll(u);
-    sum.update().reorder({cl, u, stages.ci, stages.tx, stages.ty}).unroll(cl).unroll(u);
+    sum.update().reorder({c, u, stages.ci, stages.tx, stages.ty}).unroll(c).unroll(u);
     if (record.unroll > 1) sum.update().unroll(stages.ci, record.unroll);
 }
 

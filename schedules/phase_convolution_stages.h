@@ -7,10 +7,10 @@ namespace unstride {
 
 struct PhaseConvolutionStages {
     Halide::Func output;  // (c, qx, u, qy, v, n)
-    Halide::Func sum;     // (cl, cb, qx, u, qy, v, n), reduced over ci, tx, ty
+    Halide::Func sum;     // (c, qx, u, qy, v, n), reduced over ci, tx, ty
     Halide::Func padded;  // (c, x, y, n)
     Halide::Var c, x, y, n;
-    Halide::Var cl, cb, qx, u, qy, v;
+    Halide::Var qx, u, qy, v;
     Halide::RVar ci, tx, ty;
 };
 

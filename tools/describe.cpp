@@ -19,7 +19,7 @@ constexpr std::int64_t assumed_size = 64;
 
 const char *axis_name(std::size_t axis, std::size_t axes) {
     static const char *const names[] = {"depth", "height", "width"};
-    return axes == 1 ? "length" : names[3 - axes + axis];
+    return names[3 - axes + axis];
 }
 
 std::string count(double value) {

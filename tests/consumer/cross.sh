@@ -17,5 +17,5 @@ for build in build build-sub; do
     expect '100% tests passed' "$CTEST" --test-dir $build
 done
 
-refuse 'set Unstride_ROOT to its prefix' env -u Unstride_ROOT PATH=/usr/bin:/bin "$CMAKE" -G Ninja -DCMAKE_MAKE_PROGRAM="$NINJA" \
+refuse 'the unstride command was not found' env -u Unstride_ROOT PATH=/usr/bin:/bin "$CMAKE" -G Ninja -DCMAKE_MAKE_PROGRAM="$NINJA" \
     --toolchain "$toolchain" -S subdirectory -B none -DUNSTRIDE_SOURCE="$UNSTRIDE_SOURCE"
