@@ -1,22 +1,21 @@
-# Runs every ```sh block of README.md, in order, in a folder that looks like the repository's root and holds the files that the
-# README shows (blocks headed ```c NAME or ```text NAME). The example must print the numbers that the README promises.
+# Runs every ```sh block of README.md, in order, in a folder that looks like the repository's root and holds the files that
+# it shows (blocks headed ```c NAME, ```text NAME, ...). The example must print the numbers that the README promises.
 source "$UNSTRIDE_SOURCE/tests/consumer/common.sh"
 readme=$UNSTRIDE_SOURCE/README.md
 for entry in "$UNSTRIDE_SOURCE"/* ; do ln -s "$entry" .; done
 
-# What a fence holds, by its head: the sh blocks into one script that stops at the first failure, named blocks into files.
+# The sh blocks go into one script that stops at the first failure, named blocks into the files of those names.
 awk '
     /^```/ {
         if (inside) { inside = 0; next }
         inside = 1
-        kind = $1 == "```sh" ? "sh" : $2 != "" ? "file" : "other"
-        name = kind == "sh" ? "commands" : $2
-        if (kind == "sh") blocks++
+        to = $1 == "```sh" ? "commands" : $2
+        if (to == "commands") blocks++
+        else if (to != "") system("mkdir -p \"$(dirname " to ")\" && rm -f " to)
         next
     }
-    inside && kind == "sh" { print > "commands" }
-    inside && kind == "file" { print > name }
-    END { print blocks + 0 > "block_count"; if (inside) exit 1 }
+    inside && to != "" { print > to }
+    END { print blocks + 0 > "block_count"; exit inside }
 ' "$readme" || fail "README.md has an open fence"
 (($(cat block_count) >= 3)) || fail "README.md holds $(cat block_count) blocks of commands"
 
@@ -26,9 +25,9 @@ sed -i '/^scripts\/test\.sh/d' commands
 bash -euo pipefail -x commands >output 2>&1 || fail "$(cat output)"
 cat output
 
-# What a block headed ```text output shows must be what was printed.
+# What README.md promises must be what was printed.
 while read -r line; do
-    [[ -z $line ]] || grep -qF -- "$line" output || fail "README.md promises a line that was not printed: $line"
+    grep -qxF -- "$line" output || fail "README.md promises a line that was not printed: $line"
 done <promised.txt
 [[ -s promised.txt ]] || fail "README.md promises no output"
 

@@ -1,0 +1,64 @@
+// Children end by themselves, by a limit, or by a signal, and the parent can tell which.
+#include "tools/library/process.h"
+
+#include <gtest/gtest.h>
+
+namespace unstride {
+namespace {
+
+TEST(Process, ReturnsOutputErrorsAndExitCode) {
+    const ProcessResult result = run_process({"sh", "-c", "echo out; echo err >&2; exit 3"});
+    EXPECT_EQ(result.exit_code, 3);
+    EXPECT_EQ(result.output, "out\n");
+    EXPECT_EQ(result.errors, "err\n");
+    EXPECT_FALSE(result.ok());
+}
+
+TEST(Process, ReadsMoreThanAPipeHolds) {
+    const ProcessResult result = run_process({"sh", "-c", "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2"});
+    EXPECT_TRUE(result.ok());
+    EXPECT_EQ(result.output.size(), 1000000u);
+    EXPECT_EQ(result.errors.size(), 1000000u);
+}
+
+TEST(Process, HasNoInput) {
+    EXPECT_EQ(run_process({"cat"}).output, "");
+}
+
+TEST(Process, IsKilledWithItsChildrenWhenTheTimeIsOver) {
+    ProcessLimits limits;
+    limits.time = std::chrono::milliseconds(200);
+    const auto start = std::chrono::steady_clock::now();
+    const ProcessResult result = run_process({"sh", "-c", "sleep 100 & sleep 100"}, limits);
+    EXPECT_EQ(result.exit_code, -1);
+    EXPECT_NE(result.errors.find("stopped after"), std::string::npos);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+TEST(Process, NamesTheSignalThatEndedIt) {
+    const ProcessResult result = run_process({"sh", "-c", "kill -SEGV $$"});
+    EXPECT_EQ(result.exit_code, -1);
+    EXPECT_NE(result.errors.find("signal 11"), std::string::npos);
+}
+
+TEST(Process, IsHeldToItsMemory) {
+    ProcessLimits limits;
+    limits.memory_bytes = 64 << 20;
+    EXPECT_FALSE(run_process({"sh", "-c", "head -c 200000000 /dev/zero | tail"}, limits).ok());
+}
+
+TEST(Process, ThatDoesNotExistIsAnError) {
+    const ProcessResult result = run_process({"no-such-program-anywhere"});
+    EXPECT_EQ(result.exit_code, 127);
+    EXPECT_NE(result.errors.find("no-such-program-anywhere"), std::string::npos);
+    EXPECT_FALSE(program_exists("no-such-program-anywhere"));
+    EXPECT_TRUE(program_exists("sh"));
+    EXPECT_TRUE(program_exists("/bin/sh"));
+}
+
+TEST(Process, GetsTheGivenEnvironment) {
+    EXPECT_EQ(run_process({"sh", "-c", "echo $UNSTRIDE_PROBE"}, {}, {"UNSTRIDE_PROBE=seen"}).output, "seen\n");
+}
+
+}  // namespace
+}  // namespace unstride
