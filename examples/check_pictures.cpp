@@ -89,9 +89,9 @@ int check_resize(const Image &small, const Image &large, int factor) {
             }
         }
     }
-    std::printf("equals a double-precision half-pixel resize: largest error %.1e inside, %.1e in the outer %d rows and "
-                "columns with their gain (bound %.1e; there zeros dim by up to %.1f of 255)\n",
-                error_inside, error_border, factor / 2, bound, fade);
+    std::printf("  inside: equals a half-pixel resize in double precision, largest error %.1e, bound %.1e\n", error_inside, bound);
+    std::printf("  border: outer %d rows and columns fade by their gain (up to %.1f of 255), largest error %.1e\n", factor / 2,
+                fade, error_border);
     return 0;
 }
 
@@ -127,9 +127,8 @@ int print_psnr(const Image &original, const Image &enlarged, int factor) {
         return complain("the sizes do not fit the factor");
     }
     const double whole = psnr(original, enlarged, 0), inside = psnr(original, enlarged, factor / 2);
-    std::printf("PSNR against the original after shrinking it %dx and enlarging it again: %.2f dB, %.2f dB without the "
-                "outer %d rows and columns\n",
-                factor, whole, inside, factor / 2);
+    std::printf("PSNR: %.2f dB, original shrunk %dx and enlarged again against itself; %.2f dB without its border\n", whole, factor,
+                inside);
     return std::isfinite(whole) && inside >= whole ? 0 : complain("the fade at the border must cost PSNR, not gain it");
 }
 
@@ -147,7 +146,7 @@ int compare(const Image &a, const Image &b) {
         largest = std::max(largest, difference);
     }
     if (!(value > 0)) return complain("the pictures are black: nothing was compared");
-    std::printf("agrees with the x86-64 result: largest difference %.1e of 255 over %zu values\n", largest, a.pixels.size());
+    std::printf("  agrees with the x86-64 result: largest difference %.1e of 255 over %zu values\n", largest, a.pixels.size());
     return 0;
 }
 

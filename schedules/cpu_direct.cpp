@@ -56,6 +56,8 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
         .align_bounds(c, block)
         .bound_extent(u, record.tile_x)
         .bound_extent(v, record.tile_y)
+        .bound_extent(qx, 1)
+        .bound_extent(qy, 1)
         .vectorize(c, record.lanes)
         .unroll(c)
         .unroll(u)

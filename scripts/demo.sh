@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets everything up, then takes two lines of layer text to libraries for three targets, links one into a program, enlarges
-# two photographs by 2 and 4, and checks the results. Pictures and libraries are left in demo-out/. Stops at the first failure.
+# two photographs by 2 and 4, and checks the results. Pictures, programs and libraries are left in demo-out/. Stops at the first
+# failure.
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -8,7 +9,7 @@ if [[ ${1-} == --help ]]; then
     echo "usage: scripts/demo.sh    sets up, builds the example's libraries, runs and checks it; results in demo-out/"
     exit 0
 fi
-bash scripts/setup.sh
+bash scripts/setup.sh unstride
 
 out=demo-out
 step() { printf '\n== %s\n' "$*"; }
@@ -48,27 +49,24 @@ for picture in chelsea coffee; do
         data=$out/data/${picture}_${factor}x
         printf 'x86-64:  '
         "$out/bin/enlarge" "$original" $factor "$large.png" "$data.npy"
-        printf '         '
         "$check" resize "$out/data/$picture.npy" "$data.npy" $factor
 
         printf 'aarch64: '
         qemu-aarch64 -L /usr/aarch64-linux-gnu "$out/bin/enlarge-aarch64" "$out/data/$picture.npy" $factor "${data}_aarch64.npy"
-        printf '         '
         "$check" compare "$data.npy" "${data}_aarch64.npy"
 
         printf 'OpenCL:  '
         cp "$out/data/$picture.npy" "$out/opencl/up$factor.input.npy"
         build/bin/unstride run examples/enlarge.layers --layer up$factor --target opencl --data "$out/opencl" \
             --out "$out/opencl" --quiet
-        printf '         '
         "$check" compare "$data.npy" "$out/opencl/up$factor.output.npy"
 
-        printf 'quality: '
         "$check" shrink "$original" "${data}_small.npy" $factor
         "$out/bin/enlarge" "${data}_small.npy" $factor "${data}_again.npy" >/dev/null
         "$check" psnr "$original" "${data}_again.npy" $factor
     done
 done
 
+rm -r "$out/data" "$out/opencl"
 step "Written"
 ls -1 "$out"/pictures/*.png

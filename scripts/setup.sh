@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Brings a fresh Debian 12 or Ubuntu 24.04 machine to a built compiler at build/bin/unstride: packages by apt, pinned tools
 # in .venv, configure, build. Where all that is in place it touches nothing. Run by demo.sh and test.sh, or by itself.
+# Arguments name what to build, as ninja knows it; without any it is everything, tests and benchmarks included.
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if [[ ${1-} == --help ]]; then
-    echo "usage: scripts/setup.sh    installs what is missing and builds build/bin/unstride"
+    echo "usage: scripts/setup.sh [TARGET]...    installs what is missing and builds everything, or only TARGET (unstride)"
     exit 0
 fi
 
@@ -81,14 +82,15 @@ configure() {
     rm build.log
 }
 
+# One line a step, and none where there is nothing to do.
 build() {
-    [[ $(ninja -C build -n 2>&1 | tail -n 1) == 'ninja: no work to do.' ]] && return
-    say "building"
-    NINJA_STATUS='[%f/%t, %es] ' ninja -C build || fail "the build failed"
+    NINJA_STATUS='[%f/%t, %es] ' ninja -C build "$@" 2>&1 | {
+        grep --line-buffered -v -e '^ninja: Entering directory' -e 'Re-checking globbed directories' -e '^ninja: no work to do' || true
+    } || fail "the build failed"
 }
 
 install_packages
 install_tools
 PATH=$PWD/.venv/bin:$PATH
 configure
-build
+build "$@"

@@ -2,6 +2,7 @@
 #include "compiler/lowering/phase_convolution.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace unstride {
 
@@ -27,24 +28,11 @@ std::int64_t PhaseAxis::total_taps() const {
     return total;
 }
 
-std::int64_t PhaseAxis::min_offset() const {
-    std::int64_t least = max_offset();
-    for (const Phase &phase : phases) {
-        for (const Tap &tap : phase.taps) least = std::min(least, tap.input_offset);
-    }
-    return least;
-}
-
-std::int64_t PhaseAxis::max_offset() const {
-    bool found = false;
-    std::int64_t most = 0;
-    for (const Phase &phase : phases) {
-        for (const Tap &tap : phase.taps) {
-            most = found ? std::max(most, tap.input_offset) : tap.input_offset;
-            found = true;
-        }
-    }
-    return most;
+std::int64_t PhaseAxis::halo() const {
+    const TapProgression taps = progression();
+    const auto [least, most] = std::minmax_element(taps.first_input_offset.begin(), taps.first_input_offset.end());
+    const std::int64_t walk = std::max<std::int64_t>(max_taps() - 1, 0) * std::abs(taps.offset_step);
+    return *most - *least + walk;
 }
 
 TapProgression PhaseAxis::progression() const {

@@ -48,10 +48,9 @@ struct PhaseAxis {
 
     std::int64_t max_taps() const;
     std::int64_t total_taps() const;  // over all phases
-    // The smallest and largest input_offset of any phase; both 0 where there are no taps at all.
-    std::int64_t min_offset() const;
-    std::int64_t max_offset() const;
-    std::int64_t halo() const { return max_offset() - min_offset(); }
+    // Inputs beyond `t` that a kernel stages for t outputs of every phase: the spread of the first taps and of the longest
+    // walk from there, as interval arithmetic bounds them (it does not see which walk begins where).
+    std::int64_t halo() const;
     TapProgression progression() const;
     // Taps over all outputs of an axis with that many: what the arithmetic costs, borders counted as inside.
     std::int64_t taps_over(std::int64_t output_size) const;

@@ -107,14 +107,14 @@ int UNSTRIDE_LIBRARY(set_instruction_set)(const char *name) {
 }
 
 const char *UNSTRIDE_LIBRARY(schedule)(const unstride_layer *layer) {
-    const unstride_kernel *kernel;
+    const unstride_kernel *kernel = NULL;
     uint32_t requirement;
     if (check_layer(layer, "schedule") || select_kernel(layer, &kernel, &requirement)) return NULL;
     return kernel->schedule;
 }
 
 const char *UNSTRIDE_LIBRARY(schedule_grade)(const unstride_layer *layer) {
-    const unstride_kernel *kernel;
+    const unstride_kernel *kernel = NULL;
     uint32_t requirement;
     if (check_layer(layer, "schedule_grade") || select_kernel(layer, &kernel, &requirement)) return NULL;
     return kernel->grade;

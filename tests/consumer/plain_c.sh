@@ -13,7 +13,7 @@ g++ -std=c++98 -Wall -Wextra -Werror -Wno-long-long -I "lib/$native" -fsyntax-on
 
 sets=$(./program | sed -n 's/.* on //p')
 if [[ $native == x86-64 ]]; then
-    for pair in avx512f:avx512 avx2:avx2 sse4_1:sse41; do
+    for pair in avx512vl:avx512 avx2:avx2 sse4_1:sse41; do
         grep -qw "${pair%:*}" /proc/cpuinfo && sets+=" ${pair#*:}"
     done
 fi

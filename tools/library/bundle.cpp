@@ -85,7 +85,7 @@ Result<void> bundle_library(const BundleRequest &request, const Installation &in
     // Section groups are dissolved, or a second such archive in the same program would lose its copies of them; what no
     // public function reaches is dropped.
     std::vector<std::string> link = {prefix + "ld", "-r", "--force-group-allocation", "--gc-sections", "-u",
-                                     name + "_library", "-o", whole.string(), tables.string()};
+                                     name + "_library", "-u", name + "_scratch_misses", "-o", whole.string(), tables.string()};
     for (const PlannedLayer &layer : request.layers) {
         for (const PlannedKernel &kernel : layer.kernels) {
             link.push_back(kernel.compiled.compute_object.string());

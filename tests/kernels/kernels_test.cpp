@@ -1,0 +1,266 @@
+// Every layer of grid.layers on every instruction set of this processor against the double-precision reference: borders,
+// tails, threads, slices of larger tensors, and not one byte read or written outside what the caller gave.
+#include "compiler/language/parser.h"
+#include "tests/kernels/guarded_memory.h"
+#include "tests/reference/comparator.h"
+#include "tests/reference/random_data.h"
+#include "tests/reference/reference.h"
+
+#include "grid.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+extern "C" std::uint64_t grid_scratch_misses(void);
+
+namespace unstride {
+namespace {
+
+using reference::LayerData;
+using Sizes = std::vector<std::int64_t>;
+
+// Tasks in reverse order on three threads of the caller.
+int reverse_parallel_for(void *context, int (*task)(void *closure, int index), int count, void *closure) {
+    ++*static_cast<int *>(context);
+    std::vector<int> results(3, 0);
+    std::vector<std::thread> threads;
+    for (int worker = 0; worker < 3; worker++) {
+        threads.emplace_back([&, worker] {
+            for (int i = count - 1 - worker; i >= 0; i -= 3) {
+                const int result = task(closure, i);
+                if (result != 0) results[static_cast<std::size_t>(worker)] = result;
+            }
+        });
+    }
+    for (std::thread &thread : threads) thread.join();
+    for (const int result : results) {
+        if (result != 0) return result;
+    }
+    return 0;
+}
+
+// How one call is made.
+struct Call {
+    Flush flush = Flush::end;
+    int threads = 1;
+    bool callers_threads = false;
+    bool slices = false;       // every tensor is a window of a larger one, with elements between that must not change
+    bool own_scratch = true;   // the caller's scratch memory, of exactly the size asked for
+};
+
+// A tensor in guarded memory, dense or as a window with gaps on every axis.
+class PlacedTensor {
+public:
+    PlacedTensor(const Sizes &shape, const Call &call) : shape_(shape) {
+        Sizes outer = shape;
+        if (call.slices) {
+            for (std::size_t axis = 1; axis < outer.size(); axis++) outer[axis] += 1 + static_cast<std::int64_t>(axis);
+        }
+        view_ = unstride_dense(nullptr, static_cast<int>(shape.size()), outer.data());
+        std::copy(shape.begin(), shape.end(), view_.shape);
+        // From the window's first element to its last: what the call may touch ends there.
+        span_ = 1;
+        for (std::size_t axis = 0; axis < shape.size(); axis++) {
+            if (shape[axis] == 0) span_ = 0;
+            if (span_ > 0) span_ += (shape[axis] - 1) * view_.stride[axis];
+        }
+        memory_.emplace(static_cast<std::size_t>(span_) * sizeof(float), call.flush, alignof(float));
+        view_.data = memory_->floats();
+        reference::fill_with_nan({view_.data, static_cast<std::size_t>(span_)}, 7);
+        before_.assign(view_.data, view_.data + span_);
+    }
+
+    const unstride_tensor *view() const { return &view_; }
+
+    // Calls visit(element, offset) for every element of the window, in dense order.
+    template<typename Visit>
+    void for_each(Visit visit) const {
+        Sizes at(shape_.size(), 0);
+        const std::int64_t count = std::accumulate(shape_.begin(), shape_.end(), std::int64_t{1}, std::multiplies<>());
+        for (std::int64_t i = 0; i < count; i++) {
+            std::int64_t offset = 0;
+            for (std::size_t axis = 0; axis < at.size(); axis++) offset += at[axis] * view_.stride[axis];
+            visit(i, offset);
+            for (std::size_t axis = at.size(); axis-- > 0;) {
+                if (++at[axis] < shape_[axis]) break;
+                at[axis] = 0;
+            }
+        }
+    }
+
+    void write(const std::vector<float> &values) {
+        for_each([&](std::int64_t i, std::int64_t offset) { view_.data[offset] = values[static_cast<std::size_t>(i)]; });
+    }
+
+    std::vector<float> read() const {
+        std::vector<float> values;
+        for_each([&](std::int64_t, std::int64_t offset) { values.push_back(view_.data[offset]); });
+        return values;
+    }
+
+    // True if nothing between the window's elements changed, bit for bit.
+    bool gaps_untouched() const {
+        std::vector<bool> inside(static_cast<std::size_t>(span_), false);
+        for_each([&](std::int64_t, std::int64_t offset) { inside[static_cast<std::size_t>(offset)] = true; });
+        for (std::size_t i = 0; i < inside.size(); i++) {
+            if (!inside[i] && std::memcmp(&view_.data[i], &before_[i], sizeof(float)) != 0) return false;
+        }
+        return true;
+    }
+
+private:
+    Sizes shape_;
+    unstride_tensor view_;
+    std::int64_t span_ = 0;
+    std::optional<GuardedMemory> memory_;
+    std::vector<float> before_;
+};
+
+// The layer's result for one call, or a failed expectation.
+std::vector<float> run(const unstride_layer &layer, const Sizes &input_shape, const LayerData &data, const Call &call) {
+    Sizes output_shape(4);
+    EXPECT_EQ(grid_output_shape(&layer, input_shape.data(), output_shape.data()), UNSTRIDE_OK) << grid_last_error();
+    const std::size_t packed_bytes = grid_packed_bytes(&layer);
+    const GuardedMemory packed(packed_bytes, call.flush, 64);
+    const unstride_weights weights = {layer.weight_rank > 0 ? data.weights.data() : nullptr,
+                                      layer.bias_count > 0 ? data.bias.data() : nullptr};
+    EXPECT_EQ(grid_pack(&layer, &weights, packed.data(), packed_bytes), UNSTRIDE_OK) << grid_last_error();
+
+    PlacedTensor input(input_shape, call), output(output_shape, call);
+    std::optional<PlacedTensor> add;
+    input.write(data.input);
+    if (layer.has_add) {
+        add.emplace(output_shape, call);
+        add->write(data.add);
+    }
+    const int threads = call.callers_threads ? 3 : call.threads;
+    const std::size_t scratch_bytes = grid_scratch_bytes(&layer, input_shape.data(), threads);
+    const GuardedMemory scratch(scratch_bytes, call.flush, 64);
+    int calls = 0;
+    const unstride_parallel parallel = {reverse_parallel_for, &calls, 3};
+    unstride_arguments arguments = {};
+    arguments.input = input.view();
+    arguments.add = add ? add->view() : nullptr;
+    arguments.output = output.view();
+    arguments.packed = packed.data();
+    if (call.own_scratch) {
+        arguments.scratch = scratch.data();
+        arguments.scratch_bytes = scratch_bytes;
+    }
+    arguments.threads = threads;
+    arguments.parallel = call.callers_threads ? &parallel : nullptr;
+    EXPECT_EQ(grid_run(&layer, &arguments), UNSTRIDE_OK) << grid_last_error();
+    EXPECT_TRUE(output.gaps_untouched()) << layer.name;
+    return output.read();
+}
+
+// The input shapes that a layer is tested at: its own, or several in place of its dynamic sizes.
+std::vector<Sizes> shapes_of(const unstride_layer &layer) {
+    std::vector<Sizes> shapes;
+    for (const Sizes &chosen : {Sizes{1, 1, 1}, Sizes{2, 1, 9}, Sizes{1, 11, 1}, Sizes{3, 13, 17}, Sizes{1, 6, 150}}) {
+        Sizes shape(layer.input_shape, layer.input_shape + 4);
+        for (std::size_t i = 0; i < 3; i++) {
+            if (shape[i] == dynamic_size) shape[i] = chosen[i];
+        }
+        if (shapes.empty() || shape != shapes.back()) shapes.push_back(shape);
+    }
+    return shapes;
+}
+
+using Parameters = std::tuple<const unstride_layer *, const char *>;
+
+class Kernels : public testing::TestWithParam<Parameters> {
+protected:
+    void SetUp() override {
+        if (grid_set_instruction_set(std::get<1>(GetParam())) != UNSTRIDE_OK) {
+            GTEST_SKIP() << "this processor has no " << std::get<1>(GetParam());
+        }
+    }
+    void TearDown() override { grid_set_instruction_set(nullptr); }
+
+    const unstride_layer &layer() const { return *std::get<0>(GetParam()); }
+
+    Layer sized(const Sizes &shape) const {
+        const Layer parsed = parse_layer(layer().text, layer().name).layers.at(0);
+        return reference::with_sizes(parsed, shape[0], {shape[1], shape[2]});
+    }
+};
+
+TEST_P(Kernels, AgreeWithTheReference) {
+    const std::uint64_t misses = grid_scratch_misses();
+    for (const Sizes &shape : shapes_of(layer())) {
+        const Layer concrete = sized(shape);
+        const LayerData data = reference::normal_data(concrete, 11);
+        const auto expected = reference::evaluate(concrete, data);
+        ASSERT_TRUE(expected.ok()) << expected.error();
+        for (const Call &call : {Call{Flush::end, 1}, Call{Flush::start, 2}, Call{Flush::end, 2, false, true},
+                                 Call{Flush::start, 1, false, true}, Call{Flush::end, 3, false, false, false}}) {
+            const std::vector<float> output = run(layer(), shape, data, call);
+            const auto comparison = reference::compare(concrete, *expected, expected->shape, output);
+            ASSERT_TRUE(comparison.equal) << comparison.report;
+        }
+    }
+    EXPECT_EQ(grid_scratch_misses(), misses) << "a task needed more memory than scratch_bytes says";
+}
+
+TEST_P(Kernels, AreExactOnExactDataAndTheSameForAnyThreads) {
+    for (const Sizes &shape : shapes_of(layer())) {
+        const Layer concrete = sized(shape);
+        const auto data = reference::exact_data(concrete, 5);
+        ASSERT_TRUE(data.has_value()) << "the layer's sums cannot be exact";
+        const auto expected = reference::evaluate(concrete, *data);
+        ASSERT_TRUE(expected.ok()) << expected.error();
+        const std::vector<float> one = run(layer(), shape, *data, Call{});
+        reference::Tolerance exact;
+        exact.exact = true;
+        const auto comparison = reference::compare(concrete, *expected, expected->shape, one, exact);
+        ASSERT_TRUE(comparison.equal) << comparison.report;
+
+        // Rounding data: any difference in the order of sums would show.
+        const LayerData rounding = reference::normal_data(concrete, 3);
+        const std::vector<float> alone = run(layer(), shape, rounding, Call{});
+        for (const Call &call : {Call{Flush::end, 2}, Call{Flush::end, 5}, Call{Flush::end, 1, true}}) {
+            const std::vector<float> shared = run(layer(), shape, rounding, call);
+            ASSERT_EQ(shared.size(), alone.size());
+            ASSERT_EQ(std::memcmp(shared.data(), alone.data(), alone.size() * sizeof(float)), 0) << layer().name;
+        }
+    }
+}
+
+TEST_P(Kernels, WriteNothingForABatchOfZero) {
+    if (layer().input_shape[0] != dynamic_size) GTEST_SKIP() << "the batch is fixed";
+    for (const Sizes &shape : {Sizes{0, 4, 5, layer().input_shape[3]}, Sizes{0, 1, 1, layer().input_shape[3]}}) {
+        Sizes fixed = shape;
+        for (std::size_t i = 1; i < 3; i++) {
+            if (layer().input_shape[i] != dynamic_size) fixed[i] = layer().input_shape[i];
+        }
+        LayerData data = reference::normal_data(sized({1, fixed[1], fixed[2], fixed[3]}), 1);
+        EXPECT_TRUE(run(layer(), fixed, data, Call{}).empty());
+    }
+}
+
+std::vector<const unstride_layer *> all_layers() {
+    const unstride_library *library = grid_library();
+    return {library->layers, library->layers + library->layer_count};
+}
+
+std::vector<const char *> all_instruction_sets() {
+    std::vector<const char *> names;
+    for (int i = 0; grid_instruction_set_at(i) != nullptr; i++) names.push_back(grid_instruction_set_at(i));
+    return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Grid, Kernels,
+                         testing::Combine(testing::ValuesIn(all_layers()), testing::ValuesIn(all_instruction_sets())),
+                         [](const testing::TestParamInfo<Parameters> &info) {
+                             return std::string(std::get<0>(info.param)->name) + "_" + std::get<1>(info.param);
+                         });
+
+}  // namespace
+}  // namespace unstride
