@@ -1,12 +1,14 @@
-# unstride_add_library: makes a library target out of a file of layers, in any project that has the `unstride` command: from
-# find_package(Unstride), from Unstride's own sources in the same build, or, when cross-compiling, from the build machine.
+# unstride_add_library: makes a library target out of a file of layers, in any project that has the `unstride`
+# command: from find_package(Unstride), from Unstride's own sources in the same build, or, when
+# cross-compiling, from the build machine.
 #
 #   unstride_add_library(NAME LAYERS FILE.layers [TARGETS TARGET...] [LAYER LAYER...])
 #
-# Link NAME to get the archive and `#include "NAME.h"` (and <unstride/unstride.hpp> for the C++ wrapper). NAME prefixes every
-# symbol. TARGETS are those of `unstride build`; without it the one for CMAKE_SYSTEM_PROCESSOR is built. With several, NAME
-# links the one for CMAKE_SYSTEM_PROCESSOR and each has a target of its own, NAME::x86-64, NAME::aarch64, NAME::cuda, .... LAYER
-# picks layers of the file. The library is rebuilt when the file or the compiler changes.
+# Link NAME to get the archive and `#include "NAME.h"` (and <unstride/unstride.hpp> for the C++ wrapper). NAME
+# prefixes every symbol. TARGETS are those of `unstride build`; without it the one for CMAKE_SYSTEM_PROCESSOR
+# is built. With several, NAME links the one for CMAKE_SYSTEM_PROCESSOR and each has a target of its own,
+# NAME::x86-64, NAME::aarch64, NAME::cuda, .... LAYER picks layers of the file. The library is rebuilt when
+# the file or the compiler changes.
 
 include_guard(GLOBAL)
 
@@ -20,8 +22,8 @@ function(unstride_processor_target result)
     endif ()
 endfunction()
 
-# The command as a path or generator expression, and the folder of the headers. Looked for in this order: Unstride's sources
-# in this build, the installation that find_package found, Unstride_ROOT, PATH.
+# The command as a path or generator expression, and the folder of the headers. Looked for in this order:
+# Unstride's sources in this build, the installation that find_package found, Unstride_ROOT, PATH.
 function(unstride_find_compiler compiler_result include_result)
     if (TARGET unstride)
         set(${compiler_result} $<TARGET_FILE:unstride> PARENT_SCOPE)
@@ -31,8 +33,8 @@ function(unstride_find_compiler compiler_result include_result)
         return()
     endif ()
     if (NOT Unstride_COMPILER)
-        find_program(Unstride_COMPILER unstride HINTS ${Unstride_ROOT}/bin $ENV{Unstride_ROOT}/bin NO_CMAKE_FIND_ROOT_PATH
-            DOC "The unstride command, of the machine that builds")
+        find_program(Unstride_COMPILER unstride HINTS ${Unstride_ROOT}/bin $ENV{Unstride_ROOT}/bin
+            NO_CMAKE_FIND_ROOT_PATH DOC "The unstride command, of the machine that builds")
     endif ()
     if (NOT EXISTS "${Unstride_COMPILER}")
         message(FATAL_ERROR "unstride_add_library: the unstride command was not found; set Unstride_ROOT to its prefix")
@@ -47,7 +49,8 @@ endfunction()
 function(unstride_add_library name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "LAYERS" "TARGETS;LAYER")
     if (arg_UNPARSED_ARGUMENTS OR arg_KEYWORDS_MISSING_VALUES)
-        message(FATAL_ERROR "unstride_add_library(${name}): cannot use: ${arg_UNPARSED_ARGUMENTS} ${arg_KEYWORDS_MISSING_VALUES}")
+        message(FATAL_ERROR
+            "unstride_add_library(${name}): cannot use: ${arg_UNPARSED_ARGUMENTS} ${arg_KEYWORDS_MISSING_VALUES}")
     endif ()
     if (NOT arg_LAYERS)
         message(FATAL_ERROR "unstride_add_library(${name}): LAYERS FILE.layers is missing")
@@ -67,7 +70,8 @@ function(unstride_add_library name)
     elseif (target_count EQUAL 1 AND processor_target STREQUAL x86-64 AND arg_TARGETS MATCHES "^(cuda|opencl)$")
         set(linked ${arg_TARGETS})
     else ()
-        message(FATAL_ERROR "unstride_add_library(${name}): no target of '${arg_TARGETS}' is for ${CMAKE_SYSTEM_PROCESSOR}")
+        message(FATAL_ERROR
+            "unstride_add_library(${name}): no target of '${arg_TARGETS}' is for ${CMAKE_SYSTEM_PROCESSOR}")
     endif ()
 
     unstride_find_compiler(compiler include_dir)
@@ -76,7 +80,8 @@ function(unstride_add_library name)
     set(files)
     foreach (target IN LISTS arg_TARGETS)
         list(APPEND options --target ${target})
-        list(APPEND files ${folder}/${target}/lib${name}.a ${folder}/${target}/${name}.h ${folder}/${target}/manifest.json)
+        list(APPEND files
+            ${folder}/${target}/lib${name}.a ${folder}/${target}/${name}.h ${folder}/${target}/manifest.json)
     endforeach ()
     foreach (layer IN LISTS arg_LAYER)
         list(APPEND options --layer ${layer})

@@ -1,5 +1,5 @@
-# Lets find_package(Halide) find the wheel that scripts/setup.sh installs into .venv, unless Halide_DIR or Halide_ROOT
-# says otherwise.
+# Lets find_package(Halide) find the wheel that scripts/setup.sh installs into .venv, unless Halide_DIR or
+# Halide_ROOT says otherwise.
 
 if (NOT Halide_DIR AND NOT Halide_ROOT AND NOT DEFINED ENV{Halide_ROOT})
     file(GLOB halide_wheels LIST_DIRECTORIES TRUE

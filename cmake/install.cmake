@@ -1,5 +1,6 @@
-# What `cmake --install` writes: the command, the generator program with the libHalide.so it needs beside it, the runtime
-# sources that go into every library, the CMake package and the pkg-config file. The tree can be moved as a whole.
+# What `cmake --install` writes: the command, the generator program with the libHalide.so it needs beside it,
+# the runtime sources that go into every library, the CMake package and the pkg-config file. The tree can be
+# moved as a whole.
 
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)

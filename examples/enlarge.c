@@ -1,5 +1,5 @@
 /* Enlarges a picture by 2 or 4 with a library that `unstride build examples/enlarge.layers` makes.
- * Usage: enlarge INPUT FACTOR OUTPUT... (picture.h names the formats; an output given twice is written in both) */
+ * Usage: enlarge INPUT FACTOR OUTPUT... (picture.h names the formats; each output gets the result) */
 #include "enlarge.h"
 #include "picture.h"
 
@@ -31,7 +31,8 @@ int main(int argc, char **argv) {
     int64_t shape[4];
     int status = enlarge_output_shape(layer, input_shape, shape);
     if (status != UNSTRIDE_OK) return fprintf(stderr, "%s\n", enlarge_last_error()), 1;
-    large = (picture){(int)shape[1], (int)shape[2], malloc((size_t)(shape[1] * shape[2] * 3) * sizeof(float))};
+    large =
+        (picture){(int)shape[1], (int)shape[2], malloc((size_t)(shape[1] * shape[2] * 3) * sizeof(float))};
     const size_t bytes = enlarge_packed_bytes(layer);
     void *packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (large.pixels == NULL || packed == NULL) return fprintf(stderr, "out of memory\n"), 1;
@@ -50,10 +51,11 @@ int main(int argc, char **argv) {
     if (status != UNSTRIDE_OK) return fprintf(stderr, "%s\n", enlarge_last_error()), 1;
 
     qsort(times, runs, sizeof times[0], by_value);
-    printf("%4d x %-4d -> %4d x %-4d  %-7s %2d threads  median %7.3f ms, fastest %7.3f ms of %d runs\n", small.width,
-           small.height, large.width, large.height, enlarge_instruction_set(), enlarge_threads(), times[runs / 2], times[0],
-           runs);
-    for (int i = 3; i < argc; i++) status |= write_picture(argv[i], &large);
+    printf("%4d x %-4d -> %4d x %-4d  %-7s %2d threads  median %7.3f ms, fastest %7.3f ms of %d runs\n",
+           small.width, small.height, large.width, large.height, enlarge_instruction_set(), enlarge_threads(),
+           times[runs / 2], times[0], runs);
+    for (int i = 3; i < argc; i++)
+        status |= write_picture(argv[i], &large);
     free(small.pixels), free(large.pixels), free(packed);
     return status;
 }

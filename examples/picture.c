@@ -1,5 +1,5 @@
-/* Picture files. PNG goes through libpng's simplified interface; .npy is the format that `unstride run` reads and writes,
- * and needs no library at all, so the same program can be built for machines without libpng. */
+/* Picture files. PNG goes through libpng's simplified interface; .npy is the format that `unstride run` reads
+ * and writes, and needs no library at all, so the same program can be built for machines without libpng. */
 #include "picture.h"
 
 #include <stdio.h>
@@ -20,7 +20,9 @@ static int has_ending(const char *path, const char *ending) {
     return length >= tail && strcmp(path + length - tail, ending) == 0;
 }
 
-static size_t value_count(const picture *p) { return (size_t)p->height * (size_t)p->width * 3; }
+static size_t value_count(const picture *p) {
+    return (size_t)p->height * (size_t)p->width * 3;
+}
 
 static int read_npy(const char *path, picture *result) {
     unsigned char start[10];
@@ -38,9 +40,10 @@ static int read_npy(const char *path, picture *result) {
         return fail(path, "has a damaged header");
     }
     shape = strstr(header, "'shape': (1,");
-    if (shape == NULL || strstr(header, "'<f4'") == NULL || strstr(header, "'fortran_order': False") == NULL ||
-        sscanf(shape, "'shape': (1, %d, %d, 3)", &result->height, &result->width) != 2 || result->height < 1 ||
-        result->width < 1 || result->height > 32768 || result->width > 32768) {
+    if (shape == NULL || strstr(header, "'<f4'") == NULL ||
+        strstr(header, "'fortran_order': False") == NULL ||
+        sscanf(shape, "'shape': (1, %d, %d, 3)", &result->height, &result->width) != 2 ||
+        result->height < 1 || result->width < 1 || result->height > 32768 || result->width > 32768) {
         fclose(file);
         return fail(path, "is not 1 x height x width x 3 little-endian float32 in C order");
     }
@@ -59,8 +62,9 @@ static int write_npy(const char *path, const picture *source) {
     if (file == NULL) return fail(path, "cannot be written");
     memset(header, ' ', sizeof header);
     memcpy(header, "\x93NUMPY\1\0\x76\0", 10); /* 118 bytes follow, which makes 128 */
-    written = (size_t)sprintf(header + 10, "{'descr': '<f4', 'fortran_order': False, 'shape': (1, %d, %d, 3), }",
-                              source->height, source->width);
+    written =
+        (size_t)sprintf(header + 10, "{'descr': '<f4', 'fortran_order': False, 'shape': (1, %d, %d, 3), }",
+                        source->height, source->width);
     header[10 + written] = ' ';
     header[127] = '\n';
     written = fwrite(header, 1, sizeof header, file) == sizeof header
@@ -88,7 +92,8 @@ static int read_png(const char *path, picture *result) {
         free(bytes);
         return fail(path, image.message[0] != '\0' ? image.message : "out of memory");
     }
-    for (i = 0; i < value_count(result); i++) result->pixels[i] = bytes[i];
+    for (i = 0; i < value_count(result); i++)
+        result->pixels[i] = bytes[i];
     free(bytes);
     return 0;
 }

@@ -1,5 +1,6 @@
-/* Pictures as the examples handle them: RGB float32 between 0 and 255, rows of interleaved pixels, read from and written
- * to files whose ending names the format: .npy (float32, 1 x height x width x 3) and, with EXAMPLE_PNG, .png (8 bits). */
+/* Pictures as the examples handle them: RGB float32 between 0 and 255, rows of interleaved pixels, read from
+ * and written to files whose ending names the format: .npy (float32, 1 x height x width x 3) and, with
+ * EXAMPLE_PNG, .png (8 bits). */
 #ifndef PICTURE_H
 #define PICTURE_H
 

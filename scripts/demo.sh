@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Sets everything up, then takes two lines of layer text to libraries for three targets, links one into a program, enlarges
-# two photographs by 2 and 4, and checks the results. Pictures, programs and libraries are left in demo-out/. Stops at the first
-# failure.
+# Sets everything up, then takes two lines of layer text to libraries for three targets, links one into a
+# program, enlarges two photographs by 2 and 4, and checks the results. Pictures, programs and libraries are
+# left in demo-out/. Stops at the first failure.
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -33,8 +33,8 @@ cc -std=c11 -O2 -Wall -Wextra -DEXAMPLE_PNG -I "$out/x86-64" examples/enlarge.c 
 aarch64-linux-gnu-gcc -std=c11 -O2 -Wall -Wextra -I "$out/aarch64" examples/enlarge.c examples/picture.c \
     "$out/aarch64/libenlarge.a" -o "$out/bin/enlarge-aarch64" -lpthread -ldl -lm
 cc -std=c11 -O2 -Wall -Wextra -DEXAMPLE_PNG -c examples/picture.c -o "$out/bin/picture.o"
-g++ -std=c++17 -O2 -Wall -Wextra examples/check_pictures.cpp "$out/bin/picture.o" -o "$out/bin/check_pictures" \
-    $(pkg-config --cflags --libs libpng)
+g++ -std=c++17 -O2 -Wall -Wextra examples/check_pictures.cpp "$out/bin/picture.o" \
+    -o "$out/bin/check_pictures" $(pkg-config --cflags --libs libpng)
 for program in enlarge enlarge-aarch64; do
     printf '%-15s %7d bytes\n' "$program" "$(stat -c %s "$out/bin/$program")"
 done
@@ -52,7 +52,8 @@ for picture in chelsea coffee; do
         "$check" resize "$out/data/$picture.npy" "$data.npy" $factor
 
         printf 'aarch64: '
-        qemu-aarch64 -L /usr/aarch64-linux-gnu "$out/bin/enlarge-aarch64" "$out/data/$picture.npy" $factor "${data}_aarch64.npy"
+        qemu-aarch64 -L /usr/aarch64-linux-gnu "$out/bin/enlarge-aarch64" "$out/data/$picture.npy" $factor \
+            "${data}_aarch64.npy"
         "$check" compare "$data.npy" "${data}_aarch64.npy"
 
         printf 'OpenCL:  '

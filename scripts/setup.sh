@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Brings a fresh Debian 12 or Ubuntu 24.04 machine to a built compiler at build/bin/unstride: packages by apt, pinned tools
-# in .venv, configure, build. Where all that is in place it touches nothing. Run by demo.sh and test.sh, or by itself.
-# Arguments name what to build, as ninja knows it; without any it is everything, tests and benchmarks included.
+# Brings a fresh Debian 12 or Ubuntu 24.04 machine to a built compiler at build/bin/unstride: packages by apt,
+# pinned tools in .venv, configure, build. Where all that is in place it touches nothing. Run by demo.sh and
+# test.sh, or by itself. Arguments name what to build, as ninja knows it; without any it is everything, tests
+# and benchmarks included.
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,8 +17,8 @@ fail() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 python=/usr/bin/python3 # not the first one in PATH, which may be a version manager's
 [[ -x $python ]] || python=python3
 
-# Prints the Debian package of everything that is missing. Each line is a test of the thing itself, so that the same list
-# serves systems without Debian's package manager.
+# Prints the Debian package of everything that is missing. Each line is a test of the thing itself, so that
+# the same list serves systems without Debian's package manager.
 missing_packages() {
     command -v git >/dev/null || echo git
     command -v g++ >/dev/null || echo g++
@@ -78,14 +79,15 @@ install_tools() {
 configure() {
     if [[ -e build/build.ninja ]] && grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" build/CMakeCache.txt; then return; fi
     say "configuring build/"
-    cmake --fresh --preset default >build.log 2>&1 || { cat build.log; rm build.log; fail "CMake could not configure"; }
-    rm build.log
+    local log
+    log=$(cmake --fresh --preset default 2>&1) || fail "CMake could not configure:"$'\n'"$log"
 }
 
 # One line a step, and none where there is nothing to do.
 build() {
     NINJA_STATUS='[%f/%t, %es] ' ninja -C build "$@" 2>&1 | {
-        grep --line-buffered -v -e '^ninja: Entering directory' -e 'Re-checking globbed directories' -e '^ninja: no work to do' || true
+        grep --line-buffered -v -e '^ninja: Entering directory' -e '^ninja: no work to do' \
+            -e 'Re-checking globbed directories' || true
     } || fail "the build failed"
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets everything up and runs all tests; the last line is the test runner's summary. Options go to ctest: scripts/test.sh -R
-# consumer runs the tests of that name.
+# Sets everything up and runs all tests; the last line is the test runner's summary. Options go to ctest:
+# scripts/test.sh -R consumer runs the tests of that name.
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 

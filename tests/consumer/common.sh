@@ -1,5 +1,6 @@
-# What every consumer test begins with: a fresh working folder and the few checks they share. The environment brings
-# UNSTRIDE_SOURCE, UNSTRIDE_BUILD, CONSUMER_PREFIX, CONSUMER_WORK, CMAKE, CTEST and NINJA (see CMakeLists.txt).
+# What every consumer test begins with: a fresh working folder and the few checks they share. The environment
+# brings UNSTRIDE_SOURCE, UNSTRIDE_BUILD, CONSUMER_PREFIX, CONSUMER_WORK, CMAKE, CTEST and NINJA (see
+# CMakeLists.txt).
 set -euo pipefail
 consumer=$UNSTRIDE_SOURCE/tests/consumer
 unstride=$UNSTRIDE_BUILD/bin/unstride
@@ -30,7 +31,8 @@ refuse() {
     printf 'refused as it must be: %s\n' "$text"
 }
 
-# A consumer program must find all numbers right, and notice a wrong weight. The counts are those of tiny.layers.
+# A consumer program must find all numbers right, and notice a wrong weight. The counts are those of
+# tiny.layers.
 check_program() {
     expect 'C up: 360 numbers right' "$@"
     expect 'C wide: 9216 numbers right' "$@"

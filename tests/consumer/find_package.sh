@@ -1,11 +1,12 @@
-# A CMake project that finds the installed package, builds a library for several targets and links two of the names.
+# A CMake project that finds the installed package, builds a library for several targets and links two of the
+# names.
 source "$UNSTRIDE_SOURCE/tests/consumer/common.sh"
 cp -r "$consumer/project" project
 cp "$consumer"/{main.c,problem.h,tiny.layers} project/
 native=$(uname -m | tr _ -)
 
-configure -S project -B build -DCMAKE_PREFIX_PATH="$CONSUMER_PREFIX" -DTARGETS="$native;cuda" -DCMAKE_C_FLAGS="$strict" >log ||
-    fail "$(cat log)"
+configure -S project -B build -DCMAKE_PREFIX_PATH="$CONSUMER_PREFIX" -DTARGETS="$native;cuda" \
+    -DCMAKE_C_FLAGS="$strict" >log || fail "$(cat log)"
 "$CMAKE" --build build >log 2>&1 || fail "$(cat log)"
 check_program build/consumer
 expect "tiny for $native on" build/consumer
@@ -19,6 +20,7 @@ sed -i 's/transposed_conv(6/transposed_conv(5/' project/tiny.layers
 expect 'C up: 300 numbers right' build/consumer
 
 # Mistakes are told at configure time, and a layer that cannot be read stops the build.
-refuse "no target of 'cuda;opencl' is for" configure -S project -B other -DCMAKE_PREFIX_PATH="$CONSUMER_PREFIX" -DTARGETS='cuda;opencl'
+refuse "no target of 'cuda;opencl' is for" configure -S project -B other \
+    -DCMAKE_PREFIX_PATH="$CONSUMER_PREFIX" -DTARGETS='cuda;opencl'
 sed -i 's/kernel=4/kernel=0/' project/tiny.layers
 refuse 'kernel must be at least 1, got 0' "$CMAKE" --build build

@@ -1,4 +1,5 @@
-/* Uses a library `tiny` from C: all its layers, each number checked. With the argument `spoil` it must fail. */
+/* Uses a library `tiny` from C: all its layers, each number checked. With the argument `spoil` it must fail.
+ */
 #include "tiny.h"
 
 #include "problem.h"

@@ -1,4 +1,5 @@
-/* Two libraries, their two headers in one file, and a third Halide runtime of the program's own, in one program. */
+/* Two libraries, their two headers in one file, and a third Halide runtime of the program's own, in one
+ * program. */
 #include "first.h"
 #include "second.h"
 
@@ -6,7 +7,8 @@
 
 /* Of the program's own runtime object; both libraries hold functions of these names, hidden. */
 int halide_set_num_threads(int threads);
-int halide_do_par_for(void *context, int (*task)(void *, int, unsigned char *), int min, int size, unsigned char *closure);
+int halide_do_par_for(void *context, int (*task)(void *, int, unsigned char *), int min, int size,
+                      unsigned char *closure);
 
 static int mark(void *context, int index, unsigned char *marks) {
     (void)context;
@@ -27,7 +29,8 @@ int main(int argc, char **argv) {
         failed |= solve(&b, second_library(), spoil) != UNSTRIDE_OK;
         failed |= judge(&a, "first") | judge(&b, "second");
     }
-    for (i = 0; i < 200; i++) right += marks[i] == i + 1;
+    for (i = 0; i < 200; i++)
+        right += marks[i] == i + 1;
     printf("other Halide: %d tasks right\n", right);
     /* A library knows only its own layers. */
     printf("foreign layer: %s\n", first_status_name(first_pack(&second_up, NULL, NULL, 0)));

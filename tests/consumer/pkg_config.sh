@@ -9,8 +9,8 @@ compiler=$(pkg-config --variable=compiler unstride)
 "$compiler" build "$consumer/tiny.layers" --target "$native" -o lib --quiet
 
 for standard in c++17 c++20; do
-    g++ -std=$standard -O1 $strict -I "lib/$native" $(pkg-config --cflags unstride) "$consumer/wrapper.cpp" "lib/$native/libtiny.a" \
-        -o program -lpthread -ldl -lm
+    g++ -std=$standard -O1 $strict -I "lib/$native" $(pkg-config --cflags unstride) "$consumer/wrapper.cpp" \
+        "lib/$native/libtiny.a" -o program -lpthread -ldl -lm
     expect 'C++ wide: 9216 numbers right' ./program
     expect 'refused: UNSTRIDE_WRONG_SHAPE: wide: ' ./program
     refuse 'C++ wide: number' ./program spoil

@@ -1,5 +1,5 @@
-# Without any build system: one compiler call, in several C dialects, as a program and inside a shared library, on every
-# instruction set of the archive that this machine has.
+# Without any build system: one compiler call, in several C dialects, as a program and inside a shared
+# library, on every instruction set of the archive that this machine has.
 source "$UNSTRIDE_SOURCE/tests/consumer/common.sh"
 native=$(uname -m | tr _ -)
 "$unstride" build "$consumer/tiny.layers" --target "$native" -o lib --quiet
@@ -25,7 +25,8 @@ done
 unset UNSTRIDE_INSTRUCTION_SET
 
 # In a shared library, loaded by a program that knows nothing of it; only the library's names are to be seen.
-cc -shared -fPIC -Dmain=tiny_main -std=c11 -I "lib/$native" "$consumer/main.c" "lib/$native/libtiny.a" -o libplugin.so -lpthread -ldl -lm
+cc -shared -fPIC -Dmain=tiny_main -std=c11 -I "lib/$native" "$consumer/main.c" "lib/$native/libtiny.a" \
+    -o libplugin.so -lpthread -ldl -lm
 cat >loader.c <<'C'
 #include <dlfcn.h>
 #include <stdio.h>

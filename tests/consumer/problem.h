@@ -1,5 +1,6 @@
-/* A problem for a layer transposed_conv(CO, kernel=4, stride=2, pad=1) | bias of fixed size, and its answer by scattering
- * each input pixel. All values are small integers, so float32 sums are exact and results are compared for equality. */
+/* A problem for a layer transposed_conv(CO, kernel=4, stride=2, pad=1) | bias of fixed size, and its answer
+ * by scattering each input pixel. All values are small integers, so float32 sums are exact and results are
+ * compared for equality. */
 #ifndef PROBLEM_H
 #define PROBLEM_H
 
@@ -41,7 +42,8 @@ static inline problem new_problem(const unstride_layer *layer) {
     p.output_shape[2] = p.input_shape[2] * 2;
     p.output_shape[3] = layer->bias_count;
     inputs = p.input_shape[0] * p.input_shape[1] * p.input_shape[2] * p.input_shape[3];
-    for (n = 0; n < 4; n++) outputs *= p.output_shape[n];
+    for (n = 0; n < 4; n++)
+        outputs *= p.output_shape[n];
     p.output_count = (size_t)outputs;
     p.input = small_integers(inputs, 1);
     p.kernel = small_integers(p.input_shape[3] * p.output_shape[3] * 16, 2);
@@ -60,15 +62,21 @@ static inline problem new_problem(const unstride_layer *layer) {
                         for (ky = 0; ky < 4; ky++)
                             for (kx = 0; kx < 4; kx++) {
                                 const int64_t oy = 2 * y + ky - 1, ox = 2 * x + kx - 1;
-                                if (oy < 0 || oy >= p.output_shape[1] || ox < 0 || ox >= p.output_shape[2]) continue;
-                                p.expected[((n * p.output_shape[1] + oy) * p.output_shape[2] + ox) * p.output_shape[3] + co] +=
-                                    p.input[((n * p.input_shape[1] + y) * p.input_shape[2] + x) * p.input_shape[3] + ci] *
+                                if (oy < 0 || oy >= p.output_shape[1] || ox < 0 || ox >= p.output_shape[2])
+                                    continue;
+                                p.expected[((n * p.output_shape[1] + oy) * p.output_shape[2] + ox) *
+                                               p.output_shape[3] +
+                                           co] +=
+                                    p.input[((n * p.input_shape[1] + y) * p.input_shape[2] + x) *
+                                                p.input_shape[3] +
+                                            ci] *
                                     p.kernel[((ci * p.output_shape[3] + co) * 4 + ky) * 4 + kx];
                             }
     return p;
 }
 
-/* Packs and runs through the functions of one library. With `spoil` a weight is changed first, which must be noticed. */
+/* Packs and runs through the functions of one library. With `spoil` a weight is changed first, which must be
+ * noticed. */
 static inline int solve(problem *p, const unstride_library *library, int spoil) {
     const unstride_tensor input = unstride_dense(p->input, 4, p->input_shape);
     const unstride_tensor output = unstride_dense(p->output, 4, p->output_shape);
@@ -96,7 +104,9 @@ static inline int judge(problem *p, const char *who) {
     size_t i, wrong = 0;
     for (i = 0; i < p->output_count; i++) {
         if (p->output[i] == p->expected[i]) continue;
-        if (wrong++ == 0) printf("%s %s: number %d: expected %g, got %g\n", who, p->layer->name, (int)i, p->expected[i], p->output[i]);
+        if (wrong++ == 0)
+            printf("%s %s: number %d: expected %g, got %g\n", who, p->layer->name, (int)i, p->expected[i],
+                   p->output[i]);
     }
     if (wrong == 0) printf("%s %s: %d numbers right\n", who, p->layer->name, (int)p->output_count);
     free(p->input), free(p->kernel), free(p->bias), free(p->output), free(p->expected);

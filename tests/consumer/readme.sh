@@ -1,10 +1,12 @@
-# Runs every ```sh block of README.md, in order, in a folder that looks like the repository's root and holds the files that
-# it shows (blocks headed ```c NAME, ```text NAME, ...). The example must print the numbers that the README promises.
+# Runs every ```sh block of README.md, in order, in a folder that looks like the repository's root and holds
+# the files that it shows (blocks headed ```c NAME, ```text NAME, ...). The example must print the numbers
+# that the README promises.
 source "$UNSTRIDE_SOURCE/tests/consumer/common.sh"
 readme=$UNSTRIDE_SOURCE/README.md
 for entry in "$UNSTRIDE_SOURCE"/* ; do ln -s "$entry" .; done
 
-# The sh blocks go into one script that stops at the first failure, named blocks into the files of those names.
+# The sh blocks go into one script that stops at the first failure, named blocks into the files of those
+# names.
 awk '
     /^```/ {
         if (inside) { inside = 0; next }

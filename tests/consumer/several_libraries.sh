@@ -1,4 +1,5 @@
-# Two libraries and a program with a Halide runtime of its own, linked together: none may see another's functions.
+# Two libraries and a program with a Halide runtime of its own, linked together: none may see another's
+# functions.
 source "$UNSTRIDE_SOURCE/tests/consumer/common.sh"
 native=$(uname -m | tr _ -)
 halide_target=x86-64-linux

@@ -1,5 +1,5 @@
-# Every global symbol that an archive defines begins with the library's name, whatever the target, and what it leaves
-# undefined is found in libc, libpthread, libdl and libm.
+# Every global symbol that an archive defines begins with the library's name, whatever the target, and what it
+# leaves undefined is found in libc, libpthread, libdl and libm.
 source "$UNSTRIDE_SOURCE/tests/consumer/common.sh"
 "$unstride" build "$consumer/tiny.layers" --target x86-64 --target aarch64 --target cuda --target opencl -o lib --quiet
 
@@ -13,8 +13,8 @@ for target in x86-64 aarch64 cuda opencl; do
     [[ -z $found ]] || fail "$target: names outside the prefix: $found"
     printf '%s: %d names, all tiny_*\n' "$target" "$names"
 
-    "${prefix}gcc" -shared -Wl,-z,defs -Wl,--whole-archive "lib/$target/libtiny.a" -Wl,--no-whole-archive -o all.so -lpthread -ldl \
-        -lm || fail "$target: undefined names remain"
+    "${prefix}gcc" -shared -Wl,-z,defs -Wl,--whole-archive "lib/$target/libtiny.a" -Wl,--no-whole-archive \
+        -o all.so -lpthread -ldl -lm || fail "$target: undefined names remain"
 done
 
 # The checks see a foreign name, and a missing one.

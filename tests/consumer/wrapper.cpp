@@ -1,4 +1,5 @@
-// Uses a library `tiny` through the C++ header. With the argument `spoil` it must fail; a wrong shape must be refused.
+// Uses a library `tiny` through the C++ header. With the argument `spoil` it must fail; a wrong shape must be
+// refused.
 #include "tiny.h"
 
 #include <unstride/unstride.hpp>
@@ -12,13 +13,16 @@ namespace rt = unstride::runtime;
 int main(int argc, char **argv) {
     const bool spoil = argc > 1 && std::string(argv[1]) == "spoil";
     const rt::Library library(tiny_library());
-    if (const rt::Status status = library.check(); !status) return std::printf("%s\n", status.message().c_str()), 1;
+    if (const rt::Status status = library.check(); !status)
+        return std::printf("%s\n", status.message().c_str()), 1;
     const rt::Layer layer = library.layer(library.find("wide"));
     problem p = new_problem(layer.get());
     if (spoil) p.kernel[5] += 1;
 
     rt::Shape shape;
-    if (const rt::Status status = layer.output_shape(rt::Shape(p.input_shape, p.input_shape + 4), shape); !status) return 1;
+    if (const rt::Status status = layer.output_shape(rt::Shape(p.input_shape, p.input_shape + 4), shape);
+        !status)
+        return 1;
     if (shape != rt::Shape(p.output_shape, p.output_shape + 4)) return std::printf("wrong output shape\n"), 1;
     rt::AlignedMemory packed;
     if (const rt::Status status = layer.pack(p.kernel, p.bias, packed); !status) return 1;
