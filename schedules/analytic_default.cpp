@@ -139,7 +139,8 @@ CpuDirect cpu_default(const PhaseConvolution &layer, const TargetFacts &target) 
     choose_task(layer, target, &record);
     if (!layer.depthwise()) {
         const std::int64_t channels = layer.channels_per_group();
-        record.unroll = channels % 2 == 0 ? 2 : 1;
+        // Two-operand multiplies and adds need copies: of two steps at once some would spill.
+        record.unroll = channels % 2 == 0 && target.fused_multiply_add ? 2 : 1;
         // Twice the staged channels, so that the addresses of both loads are computed once.
         if (record.stage_lanes > 1) record.unroll = record.stage_lanes * (channels % (2 * record.stage_lanes) == 0 ? 2 : 1);
     }

@@ -65,17 +65,18 @@ install_packages() {
     ((${#missing[@]} == 0)) || fail "still missing after installing: ${missing[*]}"
 }
 
-# .venv/requirements.txt is a copy of what the environment was made from.
+# .venv/requirements.txt is a copy of what the environment was made from. An environment that was moved does
+# not work and is made again.
 install_tools() {
-    cmp -s requirements.txt .venv/requirements.txt && .venv/bin/python -c '' 2>/dev/null && return
+    cmp -s requirements.txt .venv/requirements.txt && .venv/bin/cmake --version &>/dev/null && return
     say "installing Halide, CMake and ninja into .venv"
-    .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv || fail "$python cannot make .venv"
+    .venv/bin/cmake --version &>/dev/null || "$python" -m venv --clear .venv || fail "$python cannot make .venv"
     .venv/bin/python -m pip install --disable-pip-version-check --no-input -r requirements.txt ||
         fail "pip could not install requirements.txt"
     cp requirements.txt .venv/requirements.txt
 }
 
-# A build folder that was configured elsewhere, or by another Halide than .venv's, is configured afresh.
+# A build folder that was configured somewhere else is configured afresh.
 configure() {
     if [[ -e build/build.ninja ]] && grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" build/CMakeCache.txt; then return; fi
     say "configuring build/"
