@@ -18,8 +18,8 @@ namespace unstride {
 
 namespace {
 
-// What a dynamic size is planned as: a common size of decoder layers, large enough that ends do not matter much.
-constexpr std::int64_t planned_size = 64;
+// What a dynamic size is planned as. Small, since a tile that wastes nothing on small images wastes nothing on large ones.
+constexpr std::int64_t planned_size = 8;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -72,8 +72,8 @@ CpuDirect best_tile(const PhaseConvolution &layer, const TargetFacts &target) {
     double best_cost = std::numeric_limits<double>::infinity();
     for (int lanes = target.vector_lanes; lanes >= std::min(4, target.vector_lanes); lanes /= 2) {
         for (int vectors = 1; vectors <= 4; vectors++) {
-            for (int tile_x = 1; tile_x <= 12; tile_x++) {
-                for (int tile_y = 1; tile_y <= 4; tile_y++) {
+            for (int tile_y = 1; tile_y <= 4; tile_y++) {
+                for (int tile_x = 1; tile_x <= 12; tile_x++) {
                     CpuDirect tile;
                     tile.lanes = lanes;
                     tile.vectors = vectors;
@@ -85,7 +85,8 @@ CpuDirect best_tile(const PhaseConvolution &layer, const TargetFacts &target) {
                     tile.stage_lanes = by_lane ? 4 : 1;
                     tile.unroll = tile.stage_lanes;
                     if (violated_constraint(layer, target, {tile})) continue;
-                    // Ties go to the tile found first: more lanes, then fewer vectors (smaller weight panels).
+                    // Ties go to the tile found first: more lanes, then fewer vectors (smaller weight panels), then lower
+                    // tiles, of which more tasks can be made.
                     const double cost = tile_cost(layer, target, tile);
                     if (cost >= best_cost * 0.999) continue;
                     best = tile;
@@ -122,7 +123,12 @@ void choose_task(const PhaseConvolution &layer, const TargetFacts &target, CpuDi
         record->strip = 1;
         while (fits(record->strip * 2, 1)) record->strip *= 2;
     }
-    // Each further row of tiles shares the halo with the one above; four rows leave little of it to save.
+    // Each further row of tiles shares the halo with the one above; four rows leave little of it to save. An image of
+    // unknown height may be small: two rows of outputs make enough tasks of it.
+    if (layer.axes[0].output_size == dynamic_size) {
+        if (record->tile_y == 1 && fits(record->strip, 2)) record->rows = 2;
+        return;
+    }
     while (record->rows < 4 && fits(record->strip, record->rows * 2)) {
         record->rows *= 2;
         if (tasks() < enough_tasks) {
