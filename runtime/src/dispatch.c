@@ -66,24 +66,32 @@ static int selected_instruction_set(void) {
     return atomic_compare_exchange_strong(&selection, &current, decided) ? decided : current;
 }
 
-/* The kernel of a layer for the instruction set in use, or a code. */
-static int select_kernel(const unstride_layer *layer, const unstride_kernel **kernel, uint32_t *requirement) {
+/* The index of the instruction set in use, or below zero with *status and last_error set; `who` asks. */
+static int require_instruction_set(const char *who, int *status) {
     const int index = selected_instruction_set();
     if (index == selection_unknown_name)
-        return fail(UNSTRIDE_UNKNOWN_INSTRUCTION_SET,
-                    "%s: the environment variable UNSTRIDE_INSTRUCTION_SET names no variant of library %s",
-                    layer->name, unstride_this_library.library_name);
-    if (index < 0)
-        return fail(UNSTRIDE_UNSUPPORTED_CPU,
-                    "%s: this processor lacks the instructions that library %s needs", layer->name,
-                    unstride_this_library.library_name);
+        *status = fail(UNSTRIDE_UNKNOWN_INSTRUCTION_SET,
+                       "%s: the environment variable UNSTRIDE_INSTRUCTION_SET names no variant of library %s",
+                       who, unstride_this_library.library_name);
+    else if (index < 0)
+        *status = fail(UNSTRIDE_UNSUPPORTED_CPU, "%s: this processor lacks the instructions that library %s needs",
+                       who, unstride_this_library.library_name);
+    return index;
+}
+
+/* The kernel of a layer for the instruction set in use, or a code. */
+static int select_kernel(const unstride_layer *layer, const unstride_kernel **kernel, uint32_t *requirement) {
+    int status = UNSTRIDE_OK;
+    const int index = require_instruction_set(layer->name, &status);
+    if (index < 0) return status;
     *kernel = &plan_of(layer)->kernels[index];
     *requirement = unstride_this_library.instruction_sets[index].requirement;
     return UNSTRIDE_OK;
 }
 
 const char *UNSTRIDE_LIBRARY(instruction_set)(void) {
-    const int index = selected_instruction_set();
+    int status = UNSTRIDE_OK;
+    const int index = require_instruction_set("instruction_set", &status);
     return index < 0 ? NULL : unstride_this_library.instruction_sets[index].name;
 }
 

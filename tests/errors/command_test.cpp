@@ -1,0 +1,242 @@
+// The `unstride` command on good and bad input: exit codes, messages, and what is left on the disk.
+#include "tools/files.h"
+#include "tools/library/process.h"
+#include "tools/npy.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace unstride {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Command : public testing::Test {
+protected:
+    void SetUp() override {
+        auto made = make_temporary_folder("unstride-command");
+        ASSERT_TRUE(made.ok()) << made.error();
+        folder_.emplace(std::move(*made));
+    }
+
+    fs::path path(const std::string &name) const { return folder_->path() / name; }
+
+    void write(const std::string &name, const std::string &text) const {
+        const auto written = write_file_atomically(path(name), text);
+        ASSERT_TRUE(written.ok()) << written.error();
+    }
+
+    void write_array(const std::string &name, const std::vector<std::int64_t> &shape, float value) const {
+        std::size_t count = 1;
+        for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
+        const auto written = write_npy(path(name), shape, std::vector<float>(count, value));
+        ASSERT_TRUE(written.ok()) << written.error();
+    }
+
+    ProcessResult unstride(std::vector<std::string> arguments, const std::vector<std::string> &environment = {}) const {
+        arguments.insert(arguments.begin(), UNSTRIDE_PROGRAM);
+        return run_process(arguments, {}, environment);
+    }
+
+    ProcessResult build(const std::string &file, const std::vector<std::string> &more = {}) const {
+        std::vector<std::string> arguments = {"build", path(file).string(), "--target", "x86-64", "-o",
+                                              path("out").string(), "--quiet"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return unstride(arguments);
+    }
+
+    ProcessResult run(const std::string &file, const std::vector<std::string> &more = {}) const {
+        std::vector<std::string> arguments = {"run", path(file).string(), "--data", folder_->path().string(), "--out",
+                                              path("out").string(), "--quiet"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return unstride(arguments);
+    }
+
+    std::optional<TemporaryFolder> folder_;
+};
+
+bool has(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
+
+constexpr const char *good_layer = "up = input(f32, 1x2x3x4) | transposed_conv(8, kernel=4, stride=2, pad=1) | bias\n";
+
+TEST_F(Command, WrongUsageExitsWithTwo) {
+    for (const std::vector<std::string> &arguments : std::vector<std::vector<std::string>>{
+             {}, {"nonsense"}, {"build"}, {"build", "a.layers"}, {"run", "a.layers"}, {"describe"}, {"describe", "a", "--x"}}) {
+        const ProcessResult result = unstride(arguments);
+        EXPECT_EQ(result.exit_code, 2) << result.output << result.errors;
+    }
+    write("a.layers", good_layer);
+    const ProcessResult target = unstride({"build", path("a.layers").string(), "--target", "vax", "-o", path("out").string()});
+    EXPECT_EQ(target.exit_code, 2);
+    EXPECT_TRUE(has(target.errors, "unknown target 'vax'; there are x86-64, aarch64, cuda, opencl")) << target.errors;
+}
+
+TEST_F(Command, HelpAndVersionSucceed) {
+    for (const char *command : {"build", "run", "describe"}) {
+        const ProcessResult help = unstride({command, "--help"});
+        EXPECT_EQ(help.exit_code, 0);
+        EXPECT_TRUE(has(help.output, "FILE.layers")) << help.output;
+    }
+    EXPECT_TRUE(has(unstride({"--version"}).output, "Halide 21"));
+}
+
+TEST_F(Command, AllErrorsOfAFileAreReportedAndNothingStaleStays) {
+    write("net.layers", good_layer);
+    ASSERT_EQ(build("net.layers").exit_code, 0);
+    ASSERT_TRUE(fs::exists(path("out/x86-64/libnet.a")));
+    write("net.layers", "a = input(f32, 1x2x3x4) | transposed_conv(8, kernel=0)\nb = input(f32, 1x2x3x4) | conf(8, kernel=1)\n");
+    const ProcessResult broken = build("net.layers");
+    EXPECT_EQ(broken.exit_code, 1);
+    EXPECT_TRUE(has(broken.errors, "net.layers:1:53: transposed_conv: kernel must be at least 1, got 0")) << broken.errors;
+    EXPECT_TRUE(has(broken.errors, "net.layers:2:")) << broken.errors;
+    EXPECT_FALSE(fs::exists(path("out/x86-64/libnet.a")));
+    EXPECT_FALSE(fs::exists(path("out/x86-64/net.h")));
+    EXPECT_FALSE(fs::exists(path("out/x86-64/manifest.json")));
+}
+
+TEST_F(Command, WhatCannotBeCompiledIsRefusedByName) {
+    write("net.layers", std::string(good_layer) + "loud = input(f32, 1x2x3x4) | conv(4, kernel=1) | tanh\n"
+                                                  "shuffled = input(f32, 1x2x3x4) | conv(4, kernel=1) | pixel_shuffle(2)\n");
+    const ProcessResult refused = build("net.layers");
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_TRUE(has(refused.errors, "tanh: this activation cannot be compiled yet (layer loud)")) << refused.errors;
+    EXPECT_TRUE(has(refused.errors, "pixel_shuffle: this stage cannot be compiled yet (layer shuffled)")) << refused.errors;
+    EXPECT_FALSE(fs::exists(path("out/x86-64/libnet.a")));
+    EXPECT_EQ(build("net.layers", {"--layer", "up"}).exit_code, 0);
+    const ProcessResult unknown = build("net.layers", {"--layer", "down"});
+    EXPECT_EQ(unknown.exit_code, 1);
+    EXPECT_TRUE(has(unknown.errors, "there is no layer 'down'; it has up, loud, shuffled")) << unknown.errors;
+}
+
+TEST_F(Command, NamesMustBeIdentifiers) {
+    write("net.layers", "run = input(f32, 1x2x3x4) | conv(4, kernel=1)\n");
+    EXPECT_TRUE(has(build("net.layers").errors, "net_run is a function of the library"));
+    write("net.layers", good_layer);
+    EXPECT_EQ(build("net.layers", {"--name", "two words"}).exit_code, 1);
+    EXPECT_EQ(build("net.layers", {"--name", "while"}).exit_code, 1);
+}
+
+TEST_F(Command, UnreadableAndUnwritablePlacesAreErrors) {
+    EXPECT_EQ(build("missing.layers").exit_code, 1);
+    write("net.layers", good_layer);
+    write("out", "a file where the folder should be");
+    const ProcessResult blocked = build("net.layers");
+    EXPECT_EQ(blocked.exit_code, 1);
+    EXPECT_TRUE(has(blocked.errors, "out")) << blocked.errors;
+}
+
+TEST_F(Command, ManifestTellsWhatIsInside) {
+    write("net.layers", good_layer);
+    const ProcessResult built = build("net.layers", {"--name", "mine"});
+    ASSERT_EQ(built.exit_code, 0) << built.errors;
+    EXPECT_TRUE(has(built.output, "analytic default"));
+    const auto text = read_file(path("out/x86-64/manifest.json"));
+    ASSERT_TRUE(text.ok()) << text.error();
+    const auto manifest = nlohmann::json::parse(*text);
+    EXPECT_EQ(manifest["name"], "mine");
+    EXPECT_EQ(manifest["target"], "x86-64");
+    EXPECT_EQ(manifest["layers"][0]["text"], "input(f32, 1x2x3x4) | transposed_conv(8, kernel=4, stride=2, pad=1) | bias");
+    EXPECT_EQ(manifest["layers"][0]["output_shape"], (std::vector<int>{1, 4, 6, 8}));
+    ASSERT_EQ(manifest["layers"][0]["kernels"].size(), 3u);
+    EXPECT_EQ(manifest["layers"][0]["kernels"][1]["instruction_set"], "avx2");
+    EXPECT_EQ(manifest["layers"][0]["kernels"][1]["schedule_grade"], "analytic default");
+    EXPECT_GT(manifest["layers"][0]["kernels"][1]["object_bytes"], 0);
+    EXPECT_EQ(manifest["archive_bytes"], fs::file_size(path("out/x86-64/libmine.a")));
+    EXPECT_FALSE(has(*text, folder_->path().string())) << "a path of this machine is in the manifest";
+    // a second build makes the same manifest, from the cache
+    const ProcessResult again = build("net.layers", {"--name", "mine"});
+    EXPECT_TRUE(has(again.output, "3 kernels (3 from cache)")) << again.output;
+    EXPECT_EQ(*read_file(path("out/x86-64/manifest.json")), *text);
+}
+
+TEST_F(Command, RunComputesAndReportsAsJson) {
+    write("net.layers", "ones = input(f32, 1x?x?x2) | transposed_conv(3, kernel=2, stride=2) | bias\n");
+    write_array("ones.input.npy", {1, 2, 3, 2}, 1);
+    write_array("ones.weights.npy", {2, 3, 2, 2}, 0.5f);
+    write_array("ones.bias.npy", {3}, 0.25f);
+    const ProcessResult result = run("net.layers", {"--json", "--threads", "1"});
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+    const auto json = nlohmann::json::parse(result.output);
+    for (const char *key : {"name", "median_ms", "minimum_ms", "samples", "gflops", "threads", "instruction_set", "schedule",
+                            "schedule_grade"}) {
+        EXPECT_TRUE(json.contains(key)) << key;
+    }
+    EXPECT_EQ(json["threads"], 1);
+    const auto output = read_npy(path("out/ones.output.npy"), std::vector<std::int64_t>{1, 4, 6, 3});
+    ASSERT_TRUE(output.ok()) << output.error();
+    for (const float value : output->values) EXPECT_EQ(value, 1.25f);
+}
+
+TEST_F(Command, OneLayersFailureDoesNotStopTheOthers) {
+    write("net.layers", "bad = input(f32, 1x2x2x1) | conv(1, kernel=1)\ngood = input(f32, 1x2x2x1) | conv(1, kernel=1)\n"
+                        "never = input(f32, 1x2x2x1) | conv(1, kernel=1) | tanh\n");
+    write_array("bad.input.npy", {1, 2, 3, 1}, 1);
+    write_array("bad.weights.npy", {1, 1, 1, 1}, 2);
+    write_array("good.input.npy", {1, 2, 2, 1}, 1);
+    write_array("good.weights.npy", {1, 1, 1, 1}, 2);
+    const ProcessResult result = run("net.layers");
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_TRUE(has(result.errors, "layer bad: ")) << result.errors;
+    EXPECT_TRUE(has(result.errors, "shape must be 1x2x2x1, got 1x2x3x1")) << result.errors;
+    EXPECT_TRUE(has(result.errors, "layer never: ")) << result.errors;
+    EXPECT_TRUE(has(result.output, "good")) << result.output;
+    EXPECT_TRUE(fs::exists(path("out/good.output.npy")));
+    EXPECT_FALSE(fs::exists(path("out/bad.output.npy")));
+}
+
+TEST_F(Command, DamagedArraysAreErrors) {
+    write("net.layers", "up = input(f32, 1x2x2x1) | conv(1, kernel=1)\n");
+    write_array("up.weights.npy", {1, 1, 1, 1}, 2);
+    EXPECT_TRUE(has(run("net.layers").errors, "up.input.npy"));
+    write("up.input.npy", "not an array");
+    EXPECT_EQ(run("net.layers").exit_code, 1);
+    write_array("up.input.npy", {1, 2, 2, 1}, 1);
+    const auto whole = read_file(path("up.input.npy"));
+    write("up.input.npy", whole->substr(0, whole->size() - 2));
+    const ProcessResult truncated = run("net.layers");
+    EXPECT_EQ(truncated.exit_code, 1);
+    EXPECT_TRUE(has(truncated.errors, "up.input.npy")) << truncated.errors;
+}
+
+TEST_F(Command, AForcedInstructionSetIsUsedOrRefused) {
+    write("net.layers", "up = input(f32, 1x2x2x1) | conv(1, kernel=1)\n");
+    write_array("up.input.npy", {1, 2, 2, 1}, 1);
+    write_array("up.weights.npy", {1, 1, 1, 1}, 2);
+    const std::vector<std::string> arguments = {"run", path("net.layers").string(), "--data", folder_->path().string(),
+                                                "--out", path("out").string(), "--json", "--quiet", "--target", "x86-64"};
+    const ProcessResult forced = unstride(arguments, {"UNSTRIDE_INSTRUCTION_SET=sse41"});
+    EXPECT_TRUE(has(forced.output, "\"instruction_set\":\"sse41\"")) << forced.output << forced.errors;
+    const ProcessResult unknown = unstride(arguments, {"UNSTRIDE_INSTRUCTION_SET=mmx"});
+    EXPECT_EQ(unknown.exit_code, 1);
+    EXPECT_TRUE(has(unknown.errors, "UNSTRIDE_INSTRUCTION_SET names no variant")) << unknown.errors;
+}
+
+TEST_F(Command, CudaWithoutADriverSaysSo) {
+    write("net.layers", "up = input(f32, 1x2x2x1) | conv(1, kernel=1)\n");
+    write_array("up.input.npy", {1, 2, 2, 1}, 1);
+    write_array("up.weights.npy", {1, 1, 1, 1}, 2);
+    const ProcessResult result = run("net.layers", {"--target", "cuda"});
+    if (result.exit_code == 0) GTEST_SKIP() << "this machine has a CUDA device";
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_TRUE(has(result.errors, "UNSTRIDE_NO_D")) << result.errors;
+}
+
+TEST_F(Command, DescribeCountsNineTapsForKernelThreeStrideTwo) {
+    write("net.layers", "up = input(f32, 1x64x64x256) | transposed_conv(128, kernel=3, stride=2, pad=1, output_pad=1)\n"
+                        "later = input(f32, 1x8x8) | conv(4, kernel=1)\n");
+    const ProcessResult result = unstride({"describe", path("net.layers").string()});
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+    EXPECT_TRUE(has(result.output, "9 taps over 4 phases of an input position")) << result.output;
+    EXPECT_TRUE(has(result.output, "2·(64−1) + 1·(3−1) + 1 − 1 − 1 + 1 = 128")) << result.output;
+    EXPECT_TRUE(has(result.output, "by zero insertion: 4.832 G (4.00x)")) << result.output;
+    EXPECT_TRUE(has(result.output, "not compiled: input: only two spatial sizes")) << result.output;
+}
+
+}  // namespace
+}  // namespace unstride
