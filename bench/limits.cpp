@@ -1,5 +1,5 @@
-// Twelve independent chains hide the latency of every processor in use; separate variables, since an array of vectors would
-// live in memory.
+// Twelve independent chains hide the latency of every processor in use; separate variables, since an array of
+// vectors would live in memory.
 #include "bench/limits.h"
 
 #include <atomic>
@@ -20,16 +20,18 @@ namespace {
 constexpr int chains = 12;
 constexpr int steps = 100'000;
 
-// Runs STEP on twelve variables of TYPE, `steps` times over. The empty assembly keeps each chain as it is written.
-#define UNSTRIDE_CHAINS(TYPE, ZERO, STEP)                                                                              \
-    TYPE a = ZERO, b = ZERO, c = ZERO, d = ZERO, e = ZERO, f = ZERO;                                                    \
-    TYPE g = ZERO, h = ZERO, i = ZERO, j = ZERO, k = ZERO, l = ZERO;                                                    \
-    for (int n = 0; n < steps; n++) {                                                                                   \
-        a = STEP(a), b = STEP(b), c = STEP(c), d = STEP(d), e = STEP(e), f = STEP(f);                                   \
-        g = STEP(g), h = STEP(h), i = STEP(i), j = STEP(j), k = STEP(k), l = STEP(l);                                   \
-        asm volatile("" : UNSTRIDE_KEEP(a), UNSTRIDE_KEEP(b), UNSTRIDE_KEEP(c), UNSTRIDE_KEEP(d), UNSTRIDE_KEEP(e),    \
-                     UNSTRIDE_KEEP(f), UNSTRIDE_KEEP(g), UNSTRIDE_KEEP(h), UNSTRIDE_KEEP(i), UNSTRIDE_KEEP(j),         \
-                     UNSTRIDE_KEEP(k), UNSTRIDE_KEEP(l));                                                               \
+// Runs STEP on twelve variables of TYPE, `steps` times over. The empty assembly keeps each chain as it is
+// written.
+#define UNSTRIDE_CHAINS(TYPE, ZERO, STEP)                                                                    \
+    TYPE a = ZERO, b = ZERO, c = ZERO, d = ZERO, e = ZERO, f = ZERO;                                         \
+    TYPE g = ZERO, h = ZERO, i = ZERO, j = ZERO, k = ZERO, l = ZERO;                                         \
+    for (int n = 0; n < steps; n++) {                                                                        \
+        a = STEP(a), b = STEP(b), c = STEP(c), d = STEP(d), e = STEP(e), f = STEP(f);                        \
+        g = STEP(g), h = STEP(h), i = STEP(i), j = STEP(j), k = STEP(k), l = STEP(l);                        \
+        asm volatile(""                                                                                      \
+                     : UNSTRIDE_KEEP(a), UNSTRIDE_KEEP(b), UNSTRIDE_KEEP(c), UNSTRIDE_KEEP(d),               \
+                       UNSTRIDE_KEEP(e), UNSTRIDE_KEEP(f), UNSTRIDE_KEEP(g), UNSTRIDE_KEEP(h),               \
+                       UNSTRIDE_KEEP(i), UNSTRIDE_KEEP(j), UNSTRIDE_KEEP(k), UNSTRIDE_KEEP(l));              \
     }
 
 #if defined(__x86_64__)
@@ -84,11 +86,13 @@ struct Probe {
     void (*run)();
     int lanes;
 };
-Probe probe_of(const std::string &) { return {run_neon, 4}; }
+Probe probe_of(const std::string &) {
+    return {run_neon, 4};
+}
 
 #endif
 
-}  // namespace
+} // namespace
 
 double multiply_add_peak(const std::string &instruction_set, int threads) {
     using Clock = std::chrono::steady_clock;
@@ -105,12 +109,15 @@ double multiply_add_peak(const std::string &instruction_set, int threads) {
         rates[index] = 2.0 * chains * steps * probe.lanes / elapsed.count();
     };
     std::vector<std::thread> others;
-    for (int i = 1; i < threads; i++) others.emplace_back(work, i);
+    for (int i = 1; i < threads; i++)
+        others.emplace_back(work, i);
     work(0);
-    for (std::thread &thread : others) thread.join();
+    for (std::thread &thread : others)
+        thread.join();
     double sum = 0;
-    for (const double rate : rates) sum += rate;
+    for (const double rate : rates)
+        sum += rate;
     return sum;
 }
 
-}  // namespace unstride::bench
+} // namespace unstride::bench

@@ -5,9 +5,9 @@
 
 namespace unstride::bench {
 
-// Float32 operations a second, in units of 10^9 (a multiply-add is two), that `threads` threads reach at once with
-// independent multiply-adds in the registers of an instruction set ("avx512", "avx2", "sse41", "neon"). Takes about
-// a millisecond. The instructions must be present.
+// Float32 operations a second, in units of 10^9 (a multiply-add is two), that `threads` threads reach at once
+// with independent multiply-adds in the registers of an instruction set ("avx512", "avx2", "sse41", "neon").
+// Takes about a millisecond. The instructions must be present.
 double multiply_add_peak(const std::string &instruction_set, int threads);
 
-}  // namespace unstride::bench
+} // namespace unstride::bench

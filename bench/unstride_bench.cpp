@@ -1,5 +1,6 @@
-// Times every layer of bench/layers/ on every instruction set of this processor with one and two threads, each as a share of
-// the multiply-add peak measured around every sample. A kernel whose result is wrong is an error row.
+// Times every layer of bench/layers/ on every instruction set of this processor with one and two threads,
+// each as a share of the multiply-add peak measured around every sample. A kernel whose result is wrong is an
+// error row.
 #include "bench/limits.h"
 
 #include "compiler/language/parser.h"
@@ -81,7 +82,8 @@ double median(std::vector<double> values) {
     return values[values.size() / 2];
 }
 
-void run(benchmark::State &state, const unstride_layer *layer, const std::string &instruction_set, int threads) {
+void run(benchmark::State &state, const unstride_layer *layer, const std::string &instruction_set,
+         int threads) {
     const Case &test = case_of(*layer);
     const auto stop = [&](const std::string &what) {
         state.SkipWithError((what + ": " + dense_last_error()).c_str());
@@ -90,7 +92,8 @@ void run(benchmark::State &state, const unstride_layer *layer, const std::string
     const std::size_t packed_bytes = dense_packed_bytes(layer);
     const std::size_t scratch_bytes = dense_scratch_bytes(layer, test.input_shape.data(), threads);
     const AlignedMemory packed = allocate(packed_bytes), scratch = allocate(scratch_bytes);
-    const unstride_weights weights = {test.data.weights.data(), test.data.bias.empty() ? nullptr : test.data.bias.data()};
+    const unstride_weights weights = {test.data.weights.data(),
+                                      test.data.bias.empty() ? nullptr : test.data.bias.data()};
     if (dense_pack(layer, &weights, packed.get(), packed_bytes) != UNSTRIDE_OK) return stop("pack");
 
     std::vector<float> output(test.expected.values.size());
@@ -141,8 +144,8 @@ void run(benchmark::State &state, const unstride_layer *layer, const std::string
     state.SetLabel(dense_schedule_grade(layer));
 }
 
-}  // namespace
-}  // namespace unstride::bench
+} // namespace
+} // namespace unstride::bench
 
 int main(int argc, char **argv) {
     benchmark::Initialize(&argc, argv);
@@ -157,7 +160,8 @@ int main(int argc, char **argv) {
                 const unstride_layer *layer = library->layers[i];
                 const std::string name =
                     std::string(layer->name) + "/" + instruction_set + "/threads:" + std::to_string(threads);
-                benchmark::RegisterBenchmark(name.c_str(), unstride::bench::run, layer, instruction_set, threads)
+                benchmark::RegisterBenchmark(name.c_str(), unstride::bench::run, layer, instruction_set,
+                                             threads)
                     ->UseManualTime()
                     ->Iterations(25)
                     ->Unit(benchmark::kMicrosecond);

@@ -1,4 +1,5 @@
-// Definitions follow PyTorch: relu(x) = max(x, 0), leaky_relu(x) = x for x > 0 else a * x, clamp(x) = min(max(x, lo), hi).
+// Definitions follow PyTorch: relu(x) = max(x, 0), leaky_relu(x) = x for x > 0 else a * x, clamp(x) =
+// min(max(x, lo), hi).
 #include "generators/elementwise.h"
 
 namespace unstride {
@@ -25,8 +26,9 @@ Expr activate(const Activation &activation, const Expr &value) {
 }
 
 Expr activate(const std::vector<Activation> &activations, Expr value) {
-    for (const Activation &activation : activations) value = activate(activation, value);
+    for (const Activation &activation : activations)
+        value = activate(activation, value);
     return value;
 }
 
-}  // namespace unstride
+} // namespace unstride

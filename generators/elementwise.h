@@ -15,4 +15,4 @@ Halide::Expr activate(const Activation &activation, const Halide::Expr &value);
 // A chain of them, first to last.
 Halide::Expr activate(const std::vector<Activation> &activations, Halide::Expr value);
 
-}  // namespace unstride
+} // namespace unstride

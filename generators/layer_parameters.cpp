@@ -14,7 +14,8 @@ LayerParameters decode_parameters(const std::string &layer, const std::string &s
     const ParseResult parsed = parse_layer(layer, "layer");
     if (!parsed.ok()) throw Halide::CompileError(to_string(parsed.errors[0]));
     auto lowered = lower(parsed.layers[0]);
-    if (const auto *refusal = std::get_if<Diagnostic>(&lowered)) throw Halide::CompileError(to_string(*refusal));
+    if (const auto *refusal = std::get_if<Diagnostic>(&lowered))
+        throw Halide::CompileError(to_string(*refusal));
     result.convolution = std::get<PhaseConvolution>(std::move(lowered));
 
     std::string error;
@@ -35,9 +36,10 @@ LayerParameters decode_parameters(const std::string &layer, const std::string &s
 
     for (const Stage &stage : parsed.layers[0].stages) {
         const auto *transposed = std::get_if<TransposedConv>(&stage.operation);
-        if (transposed != nullptr) result.bilinear_weights = transposed->weights == WeightInitialiser::bilinear;
+        if (transposed != nullptr)
+            result.bilinear_weights = transposed->weights == WeightInitialiser::bilinear;
     }
     return result;
 }
 
-}  // namespace unstride
+} // namespace unstride

@@ -13,12 +13,13 @@ struct LayerParameters {
     PhaseConvolution convolution;
     ScheduleRecord record;
     TargetFacts target;
-    bool bilinear_weights = false;  // the layer brings no weights: they are the bilinear initialiser's
+    bool bilinear_weights = false; // the layer brings no weights: they are the bilinear initialiser's
 };
 
-// Decodes `layer` (a chain in the layer language), `schedule` (a record as JSON) and `instruction_set` (a name from
-// target_facts). Reports a user error through Halide where they do not fit: callers have validated them before.
+// Decodes `layer` (a chain in the layer language), `schedule` (a record as JSON) and `instruction_set` (a
+// name from target_facts). Reports a user error through Halide where they do not fit: callers have validated
+// them before.
 LayerParameters decode_parameters(const std::string &layer, const std::string &schedule,
                                   const std::string &instruction_set);
 
-}  // namespace unstride
+} // namespace unstride

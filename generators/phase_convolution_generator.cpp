@@ -1,13 +1,15 @@
 // What a phase convolution computes. How it is scheduled is in schedules/.
 //
-// The plain sum of a transposed convolution over output position o tests every kernel index for divisibility by the
-// stride. Split by phase, o = phases * u + q, nothing is left to test (compiler/lowering/taps.cpp derives the taps):
+// The plain sum of a transposed convolution over output position o tests every kernel index for divisibility
+// by the stride. Split by phase, o = phases * u + q, nothing is left to test (compiler/lowering/taps.cpp
+// derives the taps):
 //
 //   out(c, qx, u, qy, v, n) = epilogue(bias(c) + sum over ci, tx < count(qx), ty < count(qy) of
-//                                 weights(c, ci, tx, ty, qx, qy) * in(ci, u + offset(qx, tx), v + offset(qy, ty), n))
+//                                 weights(c, ci, tx, ty, qx, qy) * in(ci, u + offset(qx, tx), v + offset(qy,
+//                                 ty), n))
 //
-// The output buffer's dimensions (c, qx, u, qy, v, n) carry the strides of a plain channels-last tensor: qx steps by one
-// pixel, u by `phases` pixels. So every phase is a dense loop that stores straight into place.
+// The output buffer's dimensions (c, qx, u, qy, v, n) carry the strides of a plain channels-last tensor: qx
+// steps by one pixel, u by `phases` pixels. So every phase is a dense loop that stores straight into place.
 #include "generators/elementwise.h"
 #include "generators/layer_parameters.h"
 #include "generators/tap_table.h"
@@ -30,11 +32,11 @@ public:
 
     void configure() {
         parameters = decode_parameters(layer, schedule_record, instruction_set);
-        input = add_input<Buffer<float, 4>>("input");      // (c, x, y, n)
-        weights = add_input<Buffer<float, 7>>("weights");  // (c in block, ci, tx, ty, qx, qy, block)
-        bias = add_input<Buffer<float, 1>>("bias");        // (block * blocks), zero where there is none
-        if (parameters.convolution.has_add()) add = add_input<Buffer<float, 6>>("add");  // as output
-        output = add_output<Buffer<float, 6>>("output");   // (c, qx, u, qy, v, n)
+        input = add_input<Buffer<float, 4>>("input");     // (c, x, y, n)
+        weights = add_input<Buffer<float, 7>>("weights"); // (c in block, ci, tx, ty, qx, qy, block)
+        bias = add_input<Buffer<float, 1>>("bias");       // (block * blocks), zero where there is none
+        if (parameters.convolution.has_add()) add = add_input<Buffer<float, 6>>("add"); // as output
+        output = add_output<Buffer<float, 6>>("output"); // (c, qx, u, qy, v, n)
     }
 
     void generate() {
@@ -50,19 +52,22 @@ public:
         const Expr pixel = (*input)(channel, clamp(x, 0, width - 1), clamp(y, 0, height - 1), n);
         padded(c, x, y, n) = select(inside, activate(conv.prologue, pixel), 0.0f);
 
-        // The epilogue's first stage is nearly always the bias: then it costs nothing as the sum's first term.
+        // The epilogue's first stage is nearly always the bias: then it costs nothing as the sum's first
+        // term.
         const bool bias_first = !conv.epilogue.empty() && std::holds_alternative<Bias>(conv.epilogue[0]);
         sum(c, qx, u, qy, v, n) = bias_first ? Expr((*bias)(c)) : Expr(0.0f);
 
         const TapProgression taps_x = x_axis.progression(), taps_y = y_axis.progression();
-        const RDom r(0, static_cast<int>(conv.channels_per_group()), 0, static_cast<int>(x_axis.max_taps()), 0,
-                     static_cast<int>(y_axis.max_taps()), "r");
+        const RDom r(0, static_cast<int>(conv.channels_per_group()), 0, static_cast<int>(x_axis.max_taps()),
+                     0, static_cast<int>(y_axis.max_taps()), "r");
         ci = r.x, tx = r.y, ty = r.z;
         RDom taps = r;
         taps.where(tx < table(taps_x.count, qx));
         taps.where(ty < table(taps_y.count, qy));
-        const Expr in_x = u + table(taps_x.first_input_offset, qx) + tx * static_cast<int>(taps_x.offset_step);
-        const Expr in_y = v + table(taps_y.first_input_offset, qy) + ty * static_cast<int>(taps_y.offset_step);
+        const Expr in_x =
+            u + table(taps_x.first_input_offset, qx) + tx * static_cast<int>(taps_x.offset_step);
+        const Expr in_y =
+            v + table(taps_y.first_input_offset, qy) + ty * static_cast<int>(taps_y.offset_step);
         const Expr in_c = conv.depthwise() ? Expr(c) : Expr(ci);
         sum(c, qx, u, qy, v, n) +=
             (*weights)(c % block, ci, tx, ty, qx, qy, c / block) * padded(in_c, in_x, in_y, n);
@@ -122,6 +127,6 @@ private:
     RVar ci, tx, ty;
 };
 
-}  // namespace unstride
+} // namespace unstride
 
 HALIDE_REGISTER_GENERATOR(unstride::PhaseConvolutionGenerator, phase_convolution)

@@ -1,10 +1,12 @@
-// Brings weights from the framework's layout into the one that the compute kernel walks, so that this layout is known to
-// generators only.
+// Brings weights from the framework's layout into the one that the compute kernel walks, so that this layout
+// is known to generators only.
 //
-//   packed(c in block, ci, tx, ty, qx, qy, block) = kernel[output channel][input channel][ky(qy, ty)][kx(qx, tx)]
+//   packed(c in block, ci, tx, ty, qx, qy, block) = kernel[output channel][input channel][ky(qy, ty)][kx(qx,
+//   tx)]
 //
-// where kx and ky are the kernel indices of that phase's taps; zero beyond a phase's taps and beyond the last channel.
-// Frameworks store transposed convolutions as (CI, CO/groups, ky, kx) and convolutions as (CO, CI/groups, ky, kx).
+// where kx and ky are the kernel indices of that phase's taps; zero beyond a phase's taps and beyond the last
+// channel. Frameworks store transposed convolutions as (CI, CO/groups, ky, kx) and convolutions as (CO,
+// CI/groups, ky, kx).
 #include "generators/layer_parameters.h"
 #include "generators/tap_table.h"
 
@@ -22,8 +24,9 @@ public:
 
     void configure() {
         parameters = decode_parameters(layer, schedule_record, instruction_set);
-        kernel = add_input<Buffer<float, 4>>("kernel");  // innermost first, as stored; not read for bilinear weights
-        bias = add_input<Buffer<float, 1>>("bias");      // zeros where the layer has none
+        kernel = add_input<Buffer<float, 4>>(
+            "kernel"); // innermost first, as stored; not read for bilinear weights
+        bias = add_input<Buffer<float, 1>>("bias"); // zeros where the layer has none
         packed = add_output<Buffer<float, 7>>("packed");
         packed_bias = add_output<Buffer<float, 1>>("packed_bias");
     }
@@ -40,7 +43,8 @@ public:
             return clamp(table(taps.first_kernel_index, q) + t * static_cast<int>(taps.kernel_step), 0,
                          static_cast<int>(extent) - 1);
         };
-        const Expr kx = index(taps_x, qx, tx, conv.axes[1].kernel), ky = index(taps_y, qy, ty, conv.axes[0].kernel);
+        const Expr kx = index(taps_x, qx, tx, conv.axes[1].kernel),
+                   ky = index(taps_y, qy, ty, conv.axes[0].kernel);
         Expr weight;
         if (parameters.bilinear_weights) {
             const Expr same_channel = conv.depthwise() ? cast<bool>(true) : co == ci;
@@ -56,11 +60,11 @@ public:
         (*packed_bias)(c) = select(c < output_channels, (*bias)(min(c, output_channels - 1)), 0.0f);
     }
 
-    void schedule() {}  // runs once a set of weights: plain loops
+    void schedule() {} // runs once a set of weights: plain loops
 
 private:
-    // The bilinear initialiser on one axis, the filler that Caffe and FCN define for kernel k: fc = ceil(k / 2),
-    // centre = (k - 1) / (2 fc), w[t] = 1 - |t / fc - centre|. Computed in double and rounded once.
+    // The bilinear initialiser on one axis, the filler that Caffe and FCN define for kernel k: fc = ceil(k /
+    // 2), centre = (k - 1) / (2 fc), w[t] = 1 - |t / fc - centre|. Computed in double and rounded once.
     Expr triangle(const Expr &t, std::size_t axis) const {
         const double k = static_cast<double>(parameters.convolution.axes[axis].kernel);
         const double fc = std::ceil(k / 2), centre = (k - 1) / (2 * fc);
@@ -75,6 +79,6 @@ private:
     Var c{"c"}, cl{"cl"}, cb{"cb"}, ci{"ci"}, tx{"tx"}, ty{"ty"}, qx{"qx"}, qy{"qy"};
 };
 
-}  // namespace unstride
+} // namespace unstride
 
 HALIDE_REGISTER_GENERATOR(unstride::WeightPackingGenerator, weight_packing)

@@ -1,13 +1,16 @@
-// Enumerates the small space of register tiles and task shapes and takes the one with the least modelled cost.
+// Enumerates the small space of register tiles and task shapes and takes the one with the least modelled
+// cost.
 //
-// The model counts cycles of the innermost loop. A step multiplies one input channel of a tile: `vectors` weight loads,
-// one broadcast for each pixel, vectors * pixels multiply-adds. It costs the largest of
+// The model counts cycles of the innermost loop. A step multiplies one input channel of a tile: `vectors`
+// weight loads, one broadcast for each pixel, vectors * pixels multiply-adds. It costs the largest of
 //   - two multiply-adds a cycle;
-//   - 1.33 loads a cycle: AVX2 tiles of 12 accumulators measured on a Zen 4 core ran at 109 GFLOP/s with 8 loads a step (2x3x2),
+//   - 1.33 loads a cycle: AVX2 tiles of 12 accumulators measured on a Zen 4 core ran at 109 GFLOP/s with 8
+//   loads a step (2x3x2),
 //     at 75 with 13 (1x6x2), and 104 with 6 loads for 8 accumulators (2x2x2), of 118 at most;
-//   - 4.75 cycles from one multiply-add to the next on the same accumulator: 4 and what loads are late (2x1x4 on AVX2: 81).
-// Tiles that overhang the ends of rows or columns do the work of whole tiles; of the last block of channels only the
-// vectors that are stored remain (the others are dead code).
+//   - 4.75 cycles from one multiply-add to the next on the same accumulator: 4 and what loads are late (2x1x4
+//   on AVX2: 81).
+// Tiles that overhang the ends of rows or columns do the work of whole tiles; of the last block of channels
+// only the vectors that are stored remain (the others are dead code).
 #include "schedules/analytic_default.h"
 
 #include <algorithm>
@@ -18,10 +21,13 @@ namespace unstride {
 
 namespace {
 
-// What a dynamic size is planned as. Small, since a tile that wastes nothing on small images wastes nothing on large ones.
+// What a dynamic size is planned as. Small, since a tile that wastes nothing on small images wastes nothing
+// on large ones.
 constexpr std::int64_t planned_size = 8;
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t divide_up(std::int64_t a, std::int64_t b) {
+    return (a + b - 1) / b;
+}
 
 std::int64_t outputs_of_phase(const PhaseAxis &axis) {
     const std::int64_t size =
@@ -34,13 +40,14 @@ bool divides_channels(const PhaseConvolution &layer, const CpuDirect &tile) {
 }
 
 // Cycles of one step of a register tile that computes `vectors` of its vectors.
-double step_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuDirect &tile, double vectors) {
+double step_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuDirect &tile,
+                   double vectors) {
     const double pixels = tile.tile_x * tile.tile_y;
     const double multiplies = vectors * pixels * (target.fused_multiply_add ? 1 : 2);
     double loads = vectors + pixels;
-    if (layer.depthwise()) loads = vectors + vectors * pixels;  // every input value is a vector
-    // By lane, loads and multiply-adds share the issue slots of narrow cores: what loads take is lost. A pixel costs its load
-    // and its address, and more than a handful of addresses spill.
+    if (layer.depthwise()) loads = vectors + vectors * pixels; // every input value is a vector
+    // By lane, loads and multiply-adds share the issue slots of narrow cores: what loads take is lost. A
+    // pixel costs its load and its address, and more than a handful of addresses spill.
     if (tile.stage_lanes > 1) return multiplies / 2 + (vectors + 3 * pixels / tile.stage_lanes) / 2;
     const double latency = 4.75 * (target.fused_multiply_add ? 1 : 2);
     // The share added for loads ranks tiles that all keep the multipliers busy.
@@ -59,7 +66,8 @@ double tile_cost(const PhaseConvolution &layer, const TargetFacts &target, const
                         static_cast<double>(layer.axes[0].phases.size() * layer.axes[1].phases.size());
     const double steps = std::max(1.0, taps) * static_cast<double>(layer.channels_per_group());
     const auto block = [&](double vectors) {
-        return steps * step_cycles(layer, target, tile, vectors) + 20 + 2.0 * vectors * tile.tile_x * tile.tile_y;
+        return steps * step_cycles(layer, target, tile, vectors) + 20 +
+               2.0 * vectors * tile.tile_x * tile.tile_y;
     };
     // A guarded last block keeps its loops in two versions and cannot be shared among tasks.
     const double guard = divides_channels(layer, tile) ? 1 : 1.15;
@@ -80,13 +88,13 @@ CpuDirect best_tile(const PhaseConvolution &layer, const TargetFacts &target) {
                     tile.tile_x = tile_x;
                     tile.tile_y = tile_y;
                     tile.strip = 1;
-                    const bool by_lane = target.multiply_by_lane && !layer.depthwise() &&
-                                         layer.channels_per_group() % 4 == 0;
+                    const bool by_lane =
+                        target.multiply_by_lane && !layer.depthwise() && layer.channels_per_group() % 4 == 0;
                     tile.stage_lanes = by_lane ? 4 : 1;
                     tile.unroll = tile.stage_lanes;
                     if (violated_constraint(layer, target, {tile})) continue;
-                    // Ties go to the tile found first: more lanes, then fewer vectors (smaller weight panels), then lower
-                    // tiles, of which more tasks can be made.
+                    // Ties go to the tile found first: more lanes, then fewer vectors (smaller weight
+                    // panels), then lower tiles, of which more tasks can be made.
                     const double cost = tile_cost(layer, target, tile);
                     if (cost >= best_cost * 0.999) continue;
                     best = tile;
@@ -100,8 +108,8 @@ CpuDirect best_tile(const PhaseConvolution &layer, const TargetFacts &target) {
 
 // Grows a task until it stages three quarters of the L2 cache or tasks become too few to share among threads.
 void choose_task(const PhaseConvolution &layer, const TargetFacts &target, CpuDirect *record) {
-    constexpr std::int64_t enough_tasks = 8;  // for two threads with no more than 1/8 of idle time at the end
-    const std::int64_t budget = target.l2_bytes * 3 / 4;  // the rest holds weights and results
+    constexpr std::int64_t enough_tasks = 8; // for two threads with no more than 1/8 of idle time at the end
+    const std::int64_t budget = target.l2_bytes * 3 / 4; // the rest holds weights and results
     const std::int64_t tiles_x = divide_up(outputs_of_phase(layer.axes[1]), record->tile_x);
     const std::int64_t tiles_y = divide_up(outputs_of_phase(layer.axes[0]), record->tile_y);
     const std::int64_t batch = layer.batch == dynamic_size ? 1 : std::max<std::int64_t>(1, layer.batch);
@@ -121,10 +129,11 @@ void choose_task(const PhaseConvolution &layer, const TargetFacts &target, CpuDi
     record->strip = 0;
     if (!fits(0, 1)) {
         record->strip = 1;
-        while (fits(record->strip * 2, 1)) record->strip *= 2;
+        while (fits(record->strip * 2, 1))
+            record->strip *= 2;
     }
-    // Each further row of tiles shares the halo with the one above; four rows leave little of it to save. An image of
-    // unknown height may be small: two rows of outputs make enough tasks of it.
+    // Each further row of tiles shares the halo with the one above; four rows leave little of it to save. An
+    // image of unknown height may be small: two rows of outputs make enough tasks of it.
     if (layer.axes[0].output_size == dynamic_size) {
         if (record->tile_y == 1 && fits(record->strip, 2)) record->rows = 2;
         return;
@@ -136,7 +145,8 @@ void choose_task(const PhaseConvolution &layer, const TargetFacts &target, CpuDi
             break;
         }
     }
-    // Every task of a split stages the input again (12 % of an 8x8 layer with 256 channels): only where two threads would idle.
+    // Every task of a split stages the input again (12 % of an 8x8 layer with 256 channels): only where two
+    // threads would idle.
     if (tasks() < 4 && blocks > 1 && divides_channels(layer, *record)) record->split_blocks = true;
 }
 
@@ -148,35 +158,39 @@ CpuDirect cpu_default(const PhaseConvolution &layer, const TargetFacts &target) 
         // Two-operand multiplies and adds need copies: of two steps at once some would spill.
         record.unroll = channels % 2 == 0 && target.fused_multiply_add ? 2 : 1;
         // Twice the staged channels, so that the addresses of both loads are computed once.
-        if (record.stage_lanes > 1) record.unroll = record.stage_lanes * (channels % (2 * record.stage_lanes) == 0 ? 2 : 1);
+        if (record.stage_lanes > 1)
+            record.unroll = record.stage_lanes * (channels % (2 * record.stage_lanes) == 0 ? 2 : 1);
     }
     return record;
 }
 
-// 64 channels by 32 outputs a block in threads of 4x8 hold 32 sums each, far below the register limit; few channels or
-// narrow images shrink the block so that no thread idles.
+// 64 channels by 32 outputs a block in threads of 4x8 hold 32 sums each, far below the register limit; few
+// channels or narrow images shrink the block so that no thread idles.
 GpuDirect gpu_default(const PhaseConvolution &layer) {
     GpuDirect record;
     const std::int64_t channels = layer.output_channels;
     record.thread_channels = channels >= 4 ? 4 : 1;
     record.block_channels = record.thread_channels;
-    while (record.block_channels < 64 && record.block_channels < channels) record.block_channels *= 2;
+    while (record.block_channels < 64 && record.block_channels < channels)
+        record.block_channels *= 2;
     const std::int64_t width = outputs_of_phase(layer.axes[1]);
     record.thread_x = width >= 8 ? 8 : width >= 4 ? 4 : 1;
     record.block_x = record.thread_x;
-    while (record.block_x < 32 && record.block_x < width) record.block_x *= 2;
+    while (record.block_x < 32 && record.block_x < width)
+        record.block_x *= 2;
     const int threads = record.block_channels / record.thread_channels * (record.block_x / record.thread_x);
     const std::int64_t height = outputs_of_phase(layer.axes[0]);
-    while (threads * record.block_y < 64 && record.block_y < 8 && record.block_y < height) record.block_y *= 2;
+    while (threads * record.block_y < 64 && record.block_y < 8 && record.block_y < height)
+        record.block_y *= 2;
     record.unroll = layer.channels_per_group() % 4 == 0 ? 4 : 1;
     return record;
 }
 
-}  // namespace
+} // namespace
 
 ScheduleRecord analytic_default(const PhaseConvolution &layer, const TargetFacts &target) {
     if (target.device != Device::cpu) return {gpu_default(layer)};
     return {cpu_default(layer, target)};
 }
 
-}  // namespace unstride
+} // namespace unstride

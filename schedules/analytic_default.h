@@ -1,4 +1,5 @@
-// The schedule that needs no measurement: derived from the layer's shape and the target's registers and caches.
+// The schedule that needs no measurement: derived from the layer's shape and the target's registers and
+// caches.
 #pragma once
 
 #include "schedules/record.h"
@@ -8,4 +9,4 @@ namespace unstride {
 // Always satisfies violated_constraint().
 ScheduleRecord analytic_default(const PhaseConvolution &layer, const TargetFacts &target);
 
-}  // namespace unstride
+} // namespace unstride

@@ -1,28 +1,31 @@
 // Register tiles of output channels by outputs of one phase, over an input staged with its zeros.
 //
-// The register budget: a step of the innermost loop multiplies `vectors` vectors of weights with tile_x * tile_y input
-// values, each broadcast from memory, into vectors * tile_x * tile_y accumulators. Accumulators, weights and one broadcast
-// must fit the register file (24 + 4 + 1 of 32 with AVX-512, 12 + 2 + 1 of 16 with AVX2). Loads a step are vectors + tile_x *
-// tile_y for vectors * tile_x * tile_y multiply-adds, which a square-ish tile makes least. Two-dimensional pixel tiles
-// win over long rows because they waste less at the ends of short rows. Where the multiply-add takes one operand from
-// a lane (AArch64), stage_lanes channels of every pixel are loaded at once instead of broadcast: 80 of 98 instructions of the
-// loop multiply then, of 4x5 tiles, against 0.67 to 0.72 with a broadcast each.
+// The register budget: a step of the innermost loop multiplies `vectors` vectors of weights with tile_x *
+// tile_y input values, each broadcast from memory, into vectors * tile_x * tile_y accumulators. Accumulators,
+// weights and one broadcast must fit the register file (24 + 4 + 1 of 32 with AVX-512, 12 + 2 + 1 of 16 with
+// AVX2). Loads a step are vectors + tile_x * tile_y for vectors * tile_x * tile_y multiply-adds, which a
+// square-ish tile makes least. Two-dimensional pixel tiles win over long rows because they waste less at the
+// ends of short rows. Where the multiply-add takes one operand from a lane (AArch64), stage_lanes channels of
+// every pixel are loaded at once instead of broadcast: 80 of 98 instructions of the loop multiply then, of
+// 4x5 tiles, against 0.67 to 0.72 with a broadcast each.
 #include "schedules/cpu_direct.h"
 
 namespace unstride {
 
 using namespace Halide;
 
-void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer, const CpuDirect &record) {
+void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer,
+                         const CpuDirect &record) {
     Func output = stages.output, sum = stages.sum, padded = stages.padded;
     const Var c = stages.c, n = stages.n;
     const Var qx = stages.qx, u = stages.u, qy = stages.qy, v = stages.v;
     const int block = record.lanes * record.vectors;
     const TailStrategy guard = TailStrategy::GuardWithIf;
 
-    // A task is `rows` tiles high and `strip` tiles wide. The phases walk over the staged input outermost, so that the
-    // weights of one phase and block stay in cache for all tiles of the task.
-    Var lane("lane"), block_index("block_index"), tile_u("tile_u"), in_u("in_u"), tile_v("tile_v"), in_v("in_v");
+    // A task is `rows` tiles high and `strip` tiles wide. The phases walk over the staged input outermost, so
+    // that the weights of one phase and block stay in cache for all tiles of the task.
+    Var lane("lane"), block_index("block_index"), tile_u("tile_u"), in_u("in_u"), tile_v("tile_v"),
+        in_v("in_v");
     Var strip("strip"), row_group("row_group"), task("task");
     output.split(c, block_index, lane, block, guard)
         .split(u, tile_u, in_u, record.tile_x, guard)
@@ -62,8 +65,8 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
         .unroll(c)
         .unroll(u)
         .unroll(v);
-    // The tile's own dimensions innermost: their extents are constants, so every accumulator has a constant place and becomes
-    // a register. Of the others bounds inference does not always see that the extent is 1.
+    // The tile's own dimensions innermost: their extents are constants, so every accumulator has a constant
+    // place and becomes a register. Of the others bounds inference does not always see that the extent is 1.
     sum.reorder_storage(c, u, v, qx, qy, n);
     sum.update()
         .reorder({c, u, v, stages.ci, stages.tx, stages.ty})
@@ -72,7 +75,8 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
         .unroll(u)
         .unroll(v);
     if (record.stage_lanes > 1) {
-        // One load brings stage_lanes input channels of a pixel into a register, and multiply-adds take them lane by lane.
+        // One load brings stage_lanes input channels of a pixel into a register, and multiply-adds take them
+        // lane by lane.
         RVar ci_outer("ci_outer"), ci_group("ci_group"), ci_lane("ci_lane");
         sum.update()
             .split(stages.ci, ci_outer, ci_lane, record.unroll)
@@ -92,11 +96,13 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
         sum.update().unroll(stages.ci, record.unroll);
     }
 
-    // Staging reads whole vectors of channels; the last one of an odd count is shifted inwards, so that nothing outside
-    // the tensor is read.
+    // Staging reads whole vectors of channels; the last one of an odd count is shifted inwards, so that
+    // nothing outside the tensor is read.
     int lanes = record.lanes;
-    while (lanes > layer.input_channels) lanes /= 2;
-    padded.compute_at(output, fused).vectorize(c, lanes, layer.depthwise() ? TailStrategy::RoundUp : TailStrategy::ShiftInwards);
+    while (lanes > layer.input_channels)
+        lanes /= 2;
+    padded.compute_at(output, fused)
+        .vectorize(c, lanes, layer.depthwise() ? TailStrategy::RoundUp : TailStrategy::ShiftInwards);
 }
 
-}  // namespace unstride
+} // namespace unstride

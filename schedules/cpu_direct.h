@@ -6,6 +6,7 @@
 
 namespace unstride {
 
-void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer, const CpuDirect &record);
+void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer,
+                         const CpuDirect &record);
 
-}  // namespace unstride
+} // namespace unstride

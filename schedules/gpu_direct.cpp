@@ -1,13 +1,14 @@
-// One thread computes thread_channels * thread_x outputs of one phase in registers; neighbouring threads take neighbouring
-// channel vectors, so that weights load and results store coalesced, and the input values that a block shares come
-// from cache.
+// One thread computes thread_channels * thread_x outputs of one phase in registers; neighbouring threads take
+// neighbouring channel vectors, so that weights load and results store coalesced, and the input values that a
+// block shares come from cache.
 #include "schedules/gpu_direct.h"
 
 namespace unstride {
 
 using namespace Halide;
 
-void schedule_gpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer, const GpuDirect &record) {
+void schedule_gpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer,
+                         const GpuDirect &record) {
     Func output = stages.output, sum = stages.sum;
     const Var c = stages.c, n = stages.n;
     const Var qx = stages.qx, u = stages.u, qy = stages.qy, v = stages.v;
@@ -40,4 +41,4 @@ void schedule_gpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
     if (record.unroll > 1) sum.update().unroll(stages.ci, record.unroll);
 }
 
-}  // namespace unstride
+} // namespace unstride

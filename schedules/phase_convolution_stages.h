@@ -6,12 +6,12 @@
 namespace unstride {
 
 struct PhaseConvolutionStages {
-    Halide::Func output;  // (c, qx, u, qy, v, n)
-    Halide::Func sum;     // (c, qx, u, qy, v, n), reduced over ci, tx, ty
-    Halide::Func padded;  // (c, x, y, n)
+    Halide::Func output; // (c, qx, u, qy, v, n)
+    Halide::Func sum;    // (c, qx, u, qy, v, n), reduced over ci, tx, ty
+    Halide::Func padded; // (c, x, y, n)
     Halide::Var c, x, y, n;
     Halide::Var qx, u, qy, v;
     Halide::RVar ci, tx, ty;
 };
 
-}  // namespace unstride
+} // namespace unstride

@@ -12,19 +12,19 @@ namespace unstride {
 namespace {
 
 // The fields of each family: the one list that JSON in both directions is made of.
-constexpr auto cpu_direct_fields =
-    std::tuple{std::pair{"lanes", &CpuDirect::lanes},   std::pair{"vectors", &CpuDirect::vectors},
-               std::pair{"tile_x", &CpuDirect::tile_x}, std::pair{"tile_y", &CpuDirect::tile_y},
-               std::pair{"strip", &CpuDirect::strip},   std::pair{"rows", &CpuDirect::rows},
-               std::pair{"unroll", &CpuDirect::unroll}, std::pair{"stage_lanes", &CpuDirect::stage_lanes},
-               std::pair{"split_blocks", &CpuDirect::split_blocks}};
+constexpr auto cpu_direct_fields = std::tuple{std::pair{"lanes", &CpuDirect::lanes},
+                                              std::pair{"vectors", &CpuDirect::vectors},
+                                              std::pair{"tile_x", &CpuDirect::tile_x},
+                                              std::pair{"tile_y", &CpuDirect::tile_y},
+                                              std::pair{"strip", &CpuDirect::strip},
+                                              std::pair{"rows", &CpuDirect::rows},
+                                              std::pair{"unroll", &CpuDirect::unroll},
+                                              std::pair{"stage_lanes", &CpuDirect::stage_lanes},
+                                              std::pair{"split_blocks", &CpuDirect::split_blocks}};
 constexpr auto gpu_direct_fields = std::tuple{
-    std::pair{"lanes", &GpuDirect::lanes},
-    std::pair{"thread_channels", &GpuDirect::thread_channels},
-    std::pair{"thread_x", &GpuDirect::thread_x},
-    std::pair{"block_channels", &GpuDirect::block_channels},
-    std::pair{"block_x", &GpuDirect::block_x},
-    std::pair{"block_y", &GpuDirect::block_y},
+    std::pair{"lanes", &GpuDirect::lanes},       std::pair{"thread_channels", &GpuDirect::thread_channels},
+    std::pair{"thread_x", &GpuDirect::thread_x}, std::pair{"block_channels", &GpuDirect::block_channels},
+    std::pair{"block_x", &GpuDirect::block_x},   std::pair{"block_y", &GpuDirect::block_y},
     std::pair{"unroll", &GpuDirect::unroll}};
 
 template<typename Record, typename Fields>
@@ -35,15 +35,16 @@ nlohmann::json write_fields(const char *family, const Record &record, const Fiel
 }
 
 template<typename Record, typename Fields>
-std::optional<ScheduleRecord> read_fields(const nlohmann::json &json, const Fields &fields, std::string *error) {
+std::optional<ScheduleRecord> read_fields(const nlohmann::json &json, const Fields &fields,
+                                          std::string *error) {
     Record record;
-    std::size_t known = 1;  // "family"
+    std::size_t known = 1; // "family"
     const auto read = [&](const auto &field) {
         auto &value = record.*field.second;
         using Value = std::remove_reference_t<decltype(value)>;
         const auto found = json.find(field.first);
-        const bool fits = found != json.end() && (std::is_same_v<Value, bool> ? found->is_boolean()
-                                                                              : found->is_number_integer());
+        const bool fits = found != json.end() &&
+                          (std::is_same_v<Value, bool> ? found->is_boolean() : found->is_number_integer());
         if (!fits) {
             *error = fmt::format("{} is missing or of the wrong type", field.first);
             return false;
@@ -61,7 +62,8 @@ std::optional<ScheduleRecord> read_fields(const nlohmann::json &json, const Fiel
     return ScheduleRecord{record};
 }
 
-std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target, const CpuDirect &r) {
+std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,
+                                    const CpuDirect &r) {
     if (target.device != Device::cpu) return "cpu_direct is for CPUs";
     if (r.lanes < 1 || r.lanes > target.vector_lanes || (r.lanes & (r.lanes - 1)) != 0) {
         return fmt::format("lanes must be a power of two up to {}, got {}", target.vector_lanes, r.lanes);
@@ -71,12 +73,13 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     }
     if (r.unroll > 16) return fmt::format("unroll must be at most 16, got {}", r.unroll);
     const int accumulators = r.vectors * r.tile_x * r.tile_y;
-    // Without a fused multiply-add, a broadcast, a copy of it and the product take a register each; multiplying by lane
-    // holds a register of input channels for each pixel.
+    // Without a fused multiply-add, a broadcast, a copy of it and the product take a register each;
+    // multiplying by lane holds a register of input channels for each pixel.
     const int operands = r.stage_lanes > 1 ? r.tile_x * r.tile_y : target.fused_multiply_add ? 1 : 3;
     const int used = accumulators + r.vectors + operands;
     if (used > target.vector_registers) {
-        return fmt::format("the register tile needs {} of {} vector registers", used, target.vector_registers);
+        return fmt::format("the register tile needs {} of {} vector registers", used,
+                           target.vector_registers);
     }
     if (target.multiply_by_lane ? (r.stage_lanes != 1 && r.stage_lanes != 4) : r.stage_lanes != 1) {
         return fmt::format("stage_lanes {} is not for this target", r.stage_lanes);
@@ -91,10 +94,12 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     return std::nullopt;
 }
 
-std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target, const GpuDirect &r) {
+std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,
+                                    const GpuDirect &r) {
     if (target.device == Device::cpu) return "gpu_direct is for GPUs";
     (void)layer;
-    if (r.thread_channels < 1 || r.thread_x < 1 || r.block_y < 1 || r.unroll < 1) return "tile sizes must be at least 1";
+    if (r.thread_channels < 1 || r.thread_x < 1 || r.block_y < 1 || r.unroll < 1)
+        return "tile sizes must be at least 1";
     if (r.block_channels % r.thread_channels != 0) return "thread_channels must divide block_channels";
     if (r.block_x % r.thread_x != 0) return "thread_x must divide block_x";
     const int threads = (r.block_channels / r.thread_channels) * (r.block_x / r.thread_x) * r.block_y;
@@ -107,7 +112,7 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     return std::nullopt;
 }
 
-}  // namespace
+} // namespace
 
 nlohmann::json to_json(const ScheduleRecord &record) {
     if (const auto *cpu = std::get_if<CpuDirect>(&record.parameters)) {
@@ -136,7 +141,9 @@ int block_channels(const ScheduleRecord &record) {
 std::array<int, 7> packed_extents(const PhaseConvolution &layer, const ScheduleRecord &record) {
     const PhaseAxis &y = layer.axes[0], &x = layer.axes[1];
     const int block = block_channels(record);
-    const auto at_least_one = [](std::int64_t value) { return static_cast<int>(std::max<std::int64_t>(value, 1)); };
+    const auto at_least_one = [](std::int64_t value) {
+        return static_cast<int>(std::max<std::int64_t>(value, 1));
+    };
     return {block,
             static_cast<int>(layer.channels_per_group()),
             at_least_one(x.max_taps()),
@@ -153,11 +160,14 @@ std::int64_t staged_bytes(const PhaseConvolution &layer, const CpuDirect &schedu
         const auto phases = static_cast<std::int64_t>(axis.phases.size());
         return axis.output_size == dynamic_size ? unbounded : (axis.output_size + phases - 1) / phases;
     };
-    const auto tiled = [](std::int64_t outputs, std::int64_t tile) { return (outputs + tile - 1) / tile * tile; };
+    const auto tiled = [](std::int64_t outputs, std::int64_t tile) {
+        return (outputs + tile - 1) / tile * tile;
+    };
     std::int64_t width = tiled(outputs_of_phase(x), schedule.tile_x);
-    if (schedule.strip > 0) width = std::min<std::int64_t>(width, std::int64_t{schedule.strip} * schedule.tile_x);
-    const std::int64_t height = std::min(tiled(outputs_of_phase(y), schedule.tile_y),
-                                         std::int64_t{schedule.rows} * schedule.tile_y);
+    if (schedule.strip > 0)
+        width = std::min<std::int64_t>(width, std::int64_t{schedule.strip} * schedule.tile_x);
+    const std::int64_t height =
+        std::min(tiled(outputs_of_phase(y), schedule.tile_y), std::int64_t{schedule.rows} * schedule.tile_y);
     const std::int64_t block = schedule.lanes * schedule.vectors;
     const std::int64_t channels = layer.depthwise()
                                       ? (schedule.split_blocks ? block : tiled(layer.input_channels, block))
@@ -167,7 +177,8 @@ std::int64_t staged_bytes(const PhaseConvolution &layer, const CpuDirect &schedu
 
 std::optional<std::string> violated_constraint(const PhaseConvolution &layer, const TargetFacts &target,
                                                const ScheduleRecord &record) {
-    return std::visit([&](const auto &parameters) { return violated(layer, target, parameters); }, record.parameters);
+    return std::visit([&](const auto &parameters) { return violated(layer, target, parameters); },
+                      record.parameters);
 }
 
-}  // namespace unstride
+} // namespace unstride

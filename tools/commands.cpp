@@ -14,8 +14,10 @@ namespace unstride {
 
 void print_error(const std::string &text) {
     const bool terminal = isatty(STDERR_FILENO) != 0;
-    std::fputs(fmt::format("unstride: {}error:{} {}\n", terminal ? "\033[31m" : "", terminal ? "\033[0m" : "", text).c_str(),
-               stderr);
+    std::fputs(
+        fmt::format("unstride: {}error:{} {}\n", terminal ? "\033[31m" : "", terminal ? "\033[0m" : "", text)
+            .c_str(),
+        stderr);
 }
 
 std::optional<std::vector<Layer>> load_layers(const std::filesystem::path &file,
@@ -26,7 +28,8 @@ std::optional<std::vector<Layer>> load_layers(const std::filesystem::path &file,
         return std::nullopt;
     }
     ParseResult parsed = parse_layers(*text, file.string());
-    for (const Diagnostic &error : parsed.errors) print_error(to_string(error));
+    for (const Diagnostic &error : parsed.errors)
+        print_error(to_string(error));
     if (!parsed.ok()) return std::nullopt;
     if (names.empty()) return std::move(parsed.layers);
 
@@ -36,7 +39,8 @@ std::optional<std::vector<Layer>> load_layers(const std::filesystem::path &file,
                                         [&](const Layer &layer) { return layer.name == name; });
         if (found == parsed.layers.end()) {
             std::string known;
-            for (const Layer &layer : parsed.layers) known += (known.empty() ? "" : ", ") + layer.name;
+            for (const Layer &layer : parsed.layers)
+                known += (known.empty() ? "" : ", ") + layer.name;
             print_error(fmt::format("{}: there is no layer '{}'; it has {}", file.string(), name, known));
             return std::nullopt;
         }
@@ -47,8 +51,9 @@ std::optional<std::vector<Layer>> load_layers(const std::filesystem::path &file,
 
 std::string target_names() {
     std::string names;
-    for (const Target &target : all_targets()) names += (names.empty() ? "" : ", ") + target.name;
+    for (const Target &target : all_targets())
+        names += (names.empty() ? "" : ", ") + target.name;
     return names;
 }
 
-}  // namespace unstride
+} // namespace unstride

@@ -23,10 +23,12 @@ void add_describe_command(CLI::App &app, int *exit_code);
 // "unstride: error: TEXT" on standard error, `error` in red on a terminal.
 void print_error(const std::string &text);
 
-// The layers of a file, or those of the given names only. Prints every error and answers nothing if there is any.
-std::optional<std::vector<Layer>> load_layers(const std::filesystem::path &file, const std::vector<std::string> &names);
+// The layers of a file, or those of the given names only. Prints every error and answers nothing if there is
+// any.
+std::optional<std::vector<Layer>> load_layers(const std::filesystem::path &file,
+                                              const std::vector<std::string> &names);
 
 // "x86-64, aarch64, cuda, opencl"
 std::string target_names();
 
-}  // namespace unstride
+} // namespace unstride

@@ -31,7 +31,8 @@ std::string count(double value) {
 void describe_phases(const PhaseConvolution &layer) {
     for (std::size_t axis = 0; axis < layer.axes.size(); axis++) {
         const std::vector<Phase> &phases = layer.axes[axis].phases;
-        fmt::print("  {}: {} phase{}\n", axis_name(axis, layer.axes.size()), phases.size(), phases.size() == 1 ? "" : "s");
+        fmt::print("  {}: {} phase{}\n", axis_name(axis, layer.axes.size()), phases.size(),
+                   phases.size() == 1 ? "" : "s");
         constexpr std::size_t most = 8;
         for (std::size_t q = 0; q < std::min(phases.size(), most); q++) {
             std::string taps;
@@ -39,8 +40,9 @@ void describe_phases(const PhaseConvolution &layer) {
                 if (!taps.empty()) taps += ", ";
                 taps += fmt::format("w[{}]·in[u{:+}]", tap.kernel_index, tap.input_offset);
             }
-            fmt::print("    phase {}: {} tap{}{}{}\n", q, phases[q].taps.size(), phases[q].taps.size() == 1 ? "" : "s",
-                       taps.empty() ? "" : ": ", taps.empty() ? "" : taps);
+            fmt::print("    phase {}: {} tap{}{}{}\n", q, phases[q].taps.size(),
+                       phases[q].taps.size() == 1 ? "" : "s", taps.empty() ? "" : ": ",
+                       taps.empty() ? "" : taps);
         }
         if (phases.size() > most) fmt::print("    … {} more\n", phases.size() - most);
     }
@@ -63,10 +65,11 @@ void describe_costs(const PhaseConvolution &layer) {
     if (assumed) fmt::print("  for batch 1 and {} where a size is `?`:\n", assumed_size);
     const auto ratio = [&](double other) { return other / cost.multiplications; };
     fmt::print("  multiplications: {}\n", count(cost.multiplications));
-    fmt::print("    by zero insertion: {} ({:.2f}x)\n", count(cost.zero_insertion), ratio(cost.zero_insertion));
+    fmt::print("    by zero insertion: {} ({:.2f}x)\n", count(cost.zero_insertion),
+               ratio(cost.zero_insertion));
     fmt::print("    by matrix product and {}: {} ({:.2f}x) through a buffer of {} bytes\n",
-               layer.input_channels_first ? "col2im" : "im2col", count(cost.matrix_product), ratio(cost.matrix_product),
-               count(cost.column_buffer_bytes));
+               layer.input_channels_first ? "col2im" : "im2col", count(cost.matrix_product),
+               ratio(cost.matrix_product), count(cost.column_buffer_bytes));
     fmt::print("  arithmetic intensity: {:.1f} operations a byte ({} bytes of tensors and weights)\n",
                cost.operations_per_byte(), count(cost.tensor_bytes));
 }
@@ -79,7 +82,8 @@ int describe(const std::string &file, const std::vector<std::string> &names) {
         fmt::print("{}\n", print(layer));
         fmt::print("  input  {}\n", print(shapes.front(), layer.input.layout));
         for (std::size_t i = 0; i < layer.stages.size(); i++) {
-            for (const std::string &line : explain_sizes(layer.stages[i].operation, shapes[i])) fmt::print("    {}\n", line);
+            for (const std::string &line : explain_sizes(layer.stages[i].operation, shapes[i]))
+                fmt::print("    {}\n", line);
         }
         fmt::print("  output {}\n", print(shapes.back(), layer.input.layout));
         const auto lowered = lower(layer);
@@ -93,7 +97,7 @@ int describe(const std::string &file, const std::vector<std::string> &names) {
     return 0;
 }
 
-}  // namespace
+} // namespace
 
 void add_describe_command(CLI::App &app, int *exit_code) {
     struct Options {
@@ -103,9 +107,12 @@ void add_describe_command(CLI::App &app, int *exit_code) {
     auto options = std::make_shared<Options>();
     CLI::App *command =
         app.add_subcommand("describe", "Show each layer's shapes, phases, taps, multiplications and bytes");
-    command->add_option("file", options->file, "File in the layer language")->required()->type_name("FILE.layers");
-    command->add_option("--layer", options->layers, "Only this layer, may be given several times")->type_name("LAYER");
+    command->add_option("file", options->file, "File in the layer language")
+        ->required()
+        ->type_name("FILE.layers");
+    command->add_option("--layer", options->layers, "Only this layer, may be given several times")
+        ->type_name("LAYER");
     command->callback([options, exit_code] { *exit_code = describe(options->file, options->layers); });
 }
 
-}  // namespace unstride
+} // namespace unstride

@@ -58,7 +58,8 @@ Result<NpyArray> read_tensor(const fs::path &data, const Layer &layer, const cha
     auto array = read_npy(path);
     if (!array) return array;
     bool fits = array->shape.size() == shape.size();
-    for (std::size_t i = 0; fits && i < shape.size(); i++) fits = shape[i] == dynamic_size || array->shape[i] == shape[i];
+    for (std::size_t i = 0; fits && i < shape.size(); i++)
+        fits = shape[i] == dynamic_size || array->shape[i] == shape[i];
     if (fits) return array;
     const auto text = [](const std::vector<std::int64_t> &sizes) {
         std::string result;
@@ -85,7 +86,8 @@ std::string_view bytes_of(const std::vector<float> &values) {
 Result<Layer> with_input_sizes(const Layer &layer, const std::vector<std::int64_t> &sizes) {
     Layer sized = layer;
     sized.input.batch = sizes[0];
-    for (std::size_t i = 0; i < sized.input.spatial.size(); i++) sized.input.spatial[i] = sizes[i + 1];
+    for (std::size_t i = 0; i < sized.input.spatial.size(); i++)
+        sized.input.spatial[i] = sizes[i + 1];
     const auto errors = check_shapes(sized);
     if (!errors.empty()) return Error{to_string(errors[0])};
     return sized;
@@ -105,7 +107,8 @@ Result<RunResult> parse_output(const std::string &output) {
         if (key == "grade") result.grade = value;
         if (key == "samples_ns") {
             std::istringstream numbers(value);
-            for (double ns; numbers >> ns;) result.samples_ms.push_back(ns * 1e-6);
+            for (double ns; numbers >> ns;)
+                result.samples_ms.push_back(ns * 1e-6);
         }
     }
     if (result.samples_ms.empty()) return Error{"the layer's program printed no samples: " + output};
@@ -121,7 +124,7 @@ Result<std::vector<std::string>> launcher(const Target &target) {
     return std::vector<std::string>{"qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"};
 }
 
-}  // namespace
+} // namespace
 
 Result<fs::path> build_runner(const Layer &layer, const Target &target, int jobs) {
     const auto installation = find_installation();
@@ -133,7 +136,8 @@ Result<fs::path> build_runner(const Layer &layer, const Target &target, int jobs
 
     std::error_code error;
     fs::create_directories(entry.parent_path(), error);
-    if (error) return Error{fmt::format("cannot create {}: {}", entry.parent_path().string(), error.message())};
+    if (error)
+        return Error{fmt::format("cannot create {}: {}", entry.parent_path().string(), error.message())};
     const auto folder = make_temporary_folder("building", entry.parent_path());
     if (!folder) return Error{folder.error()};
     BuildRequest request;
@@ -147,11 +151,20 @@ Result<fs::path> build_runner(const Layer &layer, const Target &target, int jobs
     if (!outcome.ok()) return Error{outcome.errors[0]};
 
     const fs::path runner = installation->runtime / "runner";
-    std::vector<std::string> command = {
-        c_compiler(target), "-O2", "-std=gnu11", fmt::format("-DRUNNER_HEADER=\"{}.h\"", library_name),
-        fmt::format("-DRUNNER_LIBRARY={}_library", library_name), "-I", (folder->path() / target.name).string(),
-        (runner / "runner.c").string(), outcome.libraries[0].archive.string(), "-lpthread", "-ldl", "-lm", "-o",
-        (folder->path() / "runner").string()};
+    std::vector<std::string> command = {c_compiler(target),
+                                        "-O2",
+                                        "-std=gnu11",
+                                        fmt::format("-DRUNNER_HEADER=\"{}.h\"", library_name),
+                                        fmt::format("-DRUNNER_LIBRARY={}_library", library_name),
+                                        "-I",
+                                        (folder->path() / target.name).string(),
+                                        (runner / "runner.c").string(),
+                                        outcome.libraries[0].archive.string(),
+                                        "-lpthread",
+                                        "-ldl",
+                                        "-lm",
+                                        "-o",
+                                        (folder->path() / "runner").string()};
     if (target.name == "cuda") command.insert(command.begin() + 1, "-DRUNNER_CUDA");
     const ProcessResult compiled = run_process(command);
     if (!compiled.ok()) return Error{fmt::format("{} failed: {}", command[0], compiled.errors)};
@@ -180,7 +193,8 @@ Result<RunResult> run_layer(const Layer &layer, const fs::path &program, const R
     if (!start) return Error{start.error()};
     command = *start;
     const fs::path output = folder->path() / "output";
-    command.insert(command.end(), {program.string(), std::to_string(settings.threads), settings.until_stable ? "10" : "0"});
+    command.insert(command.end(),
+                   {program.string(), std::to_string(settings.threads), settings.until_stable ? "10" : "0"});
     // Gives the program a tensor as raw numbers, or "-" where the layer has none.
     const auto pass = [&](const char *what, const std::vector<std::int64_t> &shape) -> Result<void> {
         if (shape.empty()) {
@@ -201,19 +215,21 @@ Result<RunResult> run_layer(const Layer &layer, const fs::path &program, const R
     }
     const std::vector<std::int64_t> none;
     const std::vector<std::int64_t> bias = {convolution.output_channels};
-    for (const Result<void> &passed :
-         {pass("input", flat(shapes.front())), pass("weights", weights), pass("bias", convolution.has_bias() ? bias : none),
-          pass("add", convolution.has_add() ? flat(shapes.back()) : none)}) {
+    for (const Result<void> &passed : {pass("input", flat(shapes.front())), pass("weights", weights),
+                                       pass("bias", convolution.has_bias() ? bias : none),
+                                       pass("add", convolution.has_add() ? flat(shapes.back()) : none)}) {
         if (!passed) return Error{passed.error()};
     }
     command.push_back(output.string());
-    for (const std::int64_t size : input->shape) command.push_back(std::to_string(size));
+    for (const std::int64_t size : input->shape)
+        command.push_back(std::to_string(size));
 
     const ProcessLimits limits{std::chrono::minutes(10), 0};
     const ProcessResult process = run_process(command, limits);
     if (!process.ok()) {
         std::string text = process.errors;
-        while (!text.empty() && text.back() == '\n') text.pop_back();
+        while (!text.empty() && text.back() == '\n')
+            text.pop_back();
         return Error{text.empty() ? "the layer's program failed" : text};
     }
     auto result = parse_output(process.output);
@@ -225,11 +241,12 @@ Result<RunResult> run_layer(const Layer &layer, const fs::path &program, const R
     std::error_code error;
     fs::create_directories(settings.out, error);
     if (error) return Error{fmt::format("cannot create {}: {}", settings.out.string(), error.message())};
-    if (auto written = write_npy(settings.out / (layer.name + ".output.npy"), flat(shapes.back()), values); !written) {
+    if (auto written = write_npy(settings.out / (layer.name + ".output.npy"), flat(shapes.back()), values);
+        !written) {
         return Error{written.error()};
     }
     result->multiplications = costs(convolution, input->shape[0], sized->input.spatial).multiplications;
     return result;
 }
 
-}  // namespace unstride
+} // namespace unstride

@@ -1,4 +1,5 @@
-// One layer as a program of its own that runs it on files: built once, kept in the cache, started for each run.
+// One layer as a program of its own that runs it on files: built once, kept in the cache, started for each
+// run.
 #pragma once
 
 #include "compiler/language/layer.h"
@@ -14,13 +15,13 @@ namespace unstride {
 struct RunSettings {
     std::filesystem::path data, out;
     const Target *target = nullptr;
-    int threads = 0;            // 0: all processors
-    bool until_stable = false;  // else a few repetitions
+    int threads = 0;           // 0: all processors
+    bool until_stable = false; // else a few repetitions
 };
 
 struct RunResult {
     std::vector<double> samples_ms;
-    double multiplications = 0;  // of one call
+    double multiplications = 0; // of one call
     int threads = 0;
     std::string instruction_set, schedule, grade;
 };
@@ -29,6 +30,7 @@ struct RunResult {
 Result<std::filesystem::path> build_runner(const Layer &layer, const Target &target, int jobs);
 
 // Reads DATA/NAME.*.npy, runs, and writes OUT/NAME.output.npy.
-Result<RunResult> run_layer(const Layer &layer, const std::filesystem::path &program, const RunSettings &settings);
+Result<RunResult> run_layer(const Layer &layer, const std::filesystem::path &program,
+                            const RunSettings &settings);
 
-}  // namespace unstride
+} // namespace unstride

@@ -7,7 +7,8 @@
 #include <exception>
 
 int main(int argc, char **argv) {
-    CLI::App app("Compiles upsampling layers, written as text, into static libraries without dependencies.", "unstride");
+    CLI::App app("Compiles upsampling layers, written as text, into static libraries without dependencies.",
+                 "unstride");
     app.set_version_flag("--version", "unstride " UNSTRIDE_VERSION " (Halide " UNSTRIDE_HALIDE_VERSION ")");
     app.require_subcommand(1);
     app.footer("Exit codes: 0 success, 1 a layer or a step failed, 2 wrong usage.");

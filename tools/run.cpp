@@ -28,7 +28,8 @@ double median(std::vector<double> values) {
 }
 
 void print_result(const RunOptions &options, const Layer &layer, const RunResult &result) {
-    const double middle = median(result.samples_ms), least = *std::min_element(result.samples_ms.begin(), result.samples_ms.end());
+    const double middle = median(result.samples_ms),
+                 least = *std::min_element(result.samples_ms.begin(), result.samples_ms.end());
     const double rate = 2e-6 * result.multiplications / middle;
     if (options.json) {
         const nlohmann::ordered_json json = {{"name", layer.name},
@@ -52,7 +53,9 @@ void print_result(const RunOptions &options, const Layer &layer, const RunResult
 void print_failure(const RunOptions &options, const Layer &layer, const std::string &error) {
     print_error(fmt::format("layer {}: {}", layer.name, error));
     if (options.json) {
-        fmt::print("{}\n", nlohmann::ordered_json{{"name", layer.name}, {"status", "error"}, {"error", error}}.dump());
+        fmt::print(
+            "{}\n",
+            nlohmann::ordered_json{{"name", layer.name}, {"status", "error"}, {"error", error}}.dump());
     }
 }
 
@@ -92,29 +95,37 @@ int run(RunOptions options) {
     return failed ? 1 : 0;
 }
 
-}  // namespace
+} // namespace
 
 void add_run_command(CLI::App &app, int *exit_code) {
     auto options = std::make_shared<RunOptions>();
     RunSettings &settings = options->settings;
     CLI::App *command = app.add_subcommand("run", "Run layers on NumPy files and time them");
-    command->add_option("file", options->file, "File in the layer language")->required()->type_name("FILE.layers");
+    command->add_option("file", options->file, "File in the layer language")
+        ->required()
+        ->type_name("FILE.layers");
     command
         ->add_option("--data", settings.data,
-                     "Folder with LAYER.input.npy, LAYER.weights.npy, LAYER.bias.npy and LAYER.add.npy: float32, C order")
+                     "Folder with LAYER.input.npy, LAYER.weights.npy, LAYER.bias.npy and LAYER.add.npy: "
+                     "float32, C order")
         ->required()
         ->type_name("DIR");
     command->add_option("--out", settings.out, "Folder for LAYER.output.npy")->required()->type_name("DIR");
-    command->add_option("--layer", options->layers, "Only this layer, may be given several times")->type_name("LAYER");
-    command->add_option("--target,-t", options->target, "host, " + target_names() + " (aarch64 runs under qemu-aarch64)")
+    command->add_option("--layer", options->layers, "Only this layer, may be given several times")
+        ->type_name("LAYER");
+    command
+        ->add_option("--target,-t", options->target,
+                     "host, " + target_names() + " (aarch64 runs under qemu-aarch64)")
         ->capture_default_str();
-    command->add_option("--threads", settings.threads, "Threads, 0 for all processors")->check(CLI::Range(0, 1024));
+    command->add_option("--threads", settings.threads, "Threads, 0 for all processors")
+        ->check(CLI::Range(0, 1024));
     command->add_flag("--time", settings.until_stable, "Repeat until the time is stable");
     command->add_flag("--json", options->json, "One JSON object a layer");
     command->add_flag("--quiet,-q", options->quiet, "No progress");
-    command->footer("The instruction set can be forced with UNSTRIDE_INSTRUCTION_SET. Compiled layers are kept in\n"
-                    "UNSTRIDE_CACHE_DIR, else XDG_CACHE_HOME/unstride, else ~/.cache/unstride.");
+    command->footer(
+        "The instruction set can be forced with UNSTRIDE_INSTRUCTION_SET. Compiled layers are kept in\n"
+        "UNSTRIDE_CACHE_DIR, else XDG_CACHE_HOME/unstride, else ~/.cache/unstride.");
     command->callback([options, exit_code] { *exit_code = run(*options); });
 }
 
-}  // namespace unstride
+} // namespace unstride

@@ -15,11 +15,11 @@ struct SourcePosition {
 
 struct Diagnostic {
     SourcePosition position;
-    std::string stage;    // "transposed_conv", or "input" / "layer" for what is no stage
-    std::string message;  // the rule and the value: "kernel must be at least 1, got 0"
+    std::string stage;   // "transposed_conv", or "input" / "layer" for what is no stage
+    std::string message; // the rule and the value: "kernel must be at least 1, got 0"
 };
 
 // "layers/fcn.layers:3:38: transposed_conv: kernel must be at least 1, got 0"
 std::string to_string(const Diagnostic &diagnostic);
 
-}  // namespace unstride
+} // namespace unstride

@@ -10,8 +10,8 @@
 namespace unstride {
 
 struct ParseResult {
-    std::vector<Layer> layers;        // those that parsed without an error and passed the shape check, in file order
-    std::vector<Diagnostic> errors;   // in file order
+    std::vector<Layer> layers; // those that parsed without an error and passed the shape check, in file order
+    std::vector<Diagnostic> errors; // in file order
     bool ok() const { return errors.empty(); }
 };
 
@@ -19,7 +19,8 @@ struct ParseResult {
 // A layer's shapes are checked too (see shapes.h), and a name used twice is an error.
 ParseResult parse_layers(std::string_view text, const std::string &file);
 
-// Parses what stands right of `NAME =` ("input(…) | …"), for records and command lines; the layer is named `name`.
+// Parses what stands right of `NAME =` ("input(…) | …"), for records and command lines; the layer is named
+// `name`.
 ParseResult parse_layer(std::string_view text, const std::string &name, const std::string &file = "layer");
 
-}  // namespace unstride
+} // namespace unstride

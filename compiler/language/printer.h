@@ -13,8 +13,8 @@ std::string print(const Layer &layer);
 // The same without "NAME = ": what names the computation in hashes, records and caches.
 std::string print_chain(const Layer &layer);
 
-// One stage: "transposed_conv(64, kernel=4, stride=2, pad=1)". Arguments at their default are left out; a per-axis value
-// that is the same on every axis is printed once.
+// One stage: "transposed_conv(64, kernel=4, stride=2, pad=1)". Arguments at their default are left out; a
+// per-axis value that is the same on every axis is printed once.
 std::string print(const StageOperation &operation, std::size_t spatial_axes);
 
-}  // namespace unstride
+} // namespace unstride

@@ -37,7 +37,8 @@ bool is_compiled(const Activation &activation) {
 std::optional<std::string> refuse_groups(std::int64_t groups, std::int64_t input_channels,
                                          std::int64_t output_channels) {
     if (groups == 1 || (groups == input_channels && groups == output_channels)) return std::nullopt;
-    return fmt::format("groups must be 1, or equal to both input and output channels (depthwise), to be compiled, got {} for "
+    return fmt::format("groups must be 1, or equal to both input and output channels (depthwise), to be "
+                       "compiled, got {} for "
                        "{} and {} channels",
                        groups, input_channels, output_channels);
 }
@@ -64,7 +65,8 @@ void lower_convolution(const Convolution &conv, const Shape &in, const Shape &ou
 }
 
 // The epilogue or prologue that a stage adds, or why it cannot.
-std::optional<Diagnostic> lower_elementwise(const Stage &stage, bool convolution_seen, PhaseConvolution *result) {
+std::optional<Diagnostic> lower_elementwise(const Stage &stage, bool convolution_seen,
+                                            PhaseConvolution *result) {
     if (const auto *activation = std::get_if<Activation>(&stage.operation)) {
         if (!is_compiled(*activation)) return refuse(stage, "this activation cannot be compiled yet");
         if (convolution_seen) {
@@ -77,7 +79,8 @@ std::optional<Diagnostic> lower_elementwise(const Stage &stage, bool convolution
     const bool bias = std::holds_alternative<Bias>(stage.operation);
     const bool add = std::holds_alternative<Add>(stage.operation);
     if (!bias && !add) return refuse(stage, "this stage cannot be compiled yet");
-    if (!convolution_seen) return refuse(stage, "cannot be compiled before the convolution yet; begin a second layer here");
+    if (!convolution_seen)
+        return refuse(stage, "cannot be compiled before the convolution yet; begin a second layer here");
     if ((bias && result->has_bias()) || (add && result->has_add())) {
         return refuse(stage, "stands twice in one chain; begin a second layer here");
     }
@@ -85,7 +88,7 @@ std::optional<Diagnostic> lower_elementwise(const Stage &stage, bool convolution
     return std::nullopt;
 }
 
-}  // namespace
+} // namespace
 
 std::variant<PhaseConvolution, Diagnostic> lower(const Layer &layer) {
     const auto refuse_input = [&](const std::string &reason) {
@@ -107,7 +110,8 @@ std::variant<PhaseConvolution, Diagnostic> lower(const Layer &layer) {
             if (auto refusal = lower_elementwise(stage, convolution_seen, &result)) return *refusal;
             continue;
         }
-        if (convolution_seen) return refuse(stage, "a chain holds one convolution; begin a second layer here");
+        if (convolution_seen)
+            return refuse(stage, "a chain holds one convolution; begin a second layer here");
         convolution_seen = true;
         const Shape &in = shapes[i];
         const Shape &out = shapes[i + 1];
@@ -117,7 +121,8 @@ std::variant<PhaseConvolution, Diagnostic> lower(const Layer &layer) {
                     return refuse(stage, fmt::format("only stride 1 can be compiled yet, got {}", stride));
                 }
             }
-            if (auto reason = refuse_groups(conv->groups, in.channels, out.channels)) return refuse(stage, *reason);
+            if (auto reason = refuse_groups(conv->groups, in.channels, out.channels))
+                return refuse(stage, *reason);
             lower_convolution(
                 *conv, in, out,
                 [&](std::size_t axis, std::int64_t begin) {
@@ -143,4 +148,4 @@ std::variant<PhaseConvolution, Diagnostic> lower(const Layer &layer) {
     return result;
 }
 
-}  // namespace unstride
+} // namespace unstride

@@ -14,23 +14,26 @@ bool contains(const std::vector<StageOperation> &stages) {
                        [](const StageOperation &stage) { return std::holds_alternative<Operation>(stage); });
 }
 
-}  // namespace
+} // namespace
 
 std::int64_t PhaseAxis::max_taps() const {
     std::size_t most = 0;
-    for (const Phase &phase : phases) most = std::max(most, phase.taps.size());
+    for (const Phase &phase : phases)
+        most = std::max(most, phase.taps.size());
     return static_cast<std::int64_t>(most);
 }
 
 std::int64_t PhaseAxis::total_taps() const {
     std::int64_t total = 0;
-    for (const Phase &phase : phases) total += static_cast<std::int64_t>(phase.taps.size());
+    for (const Phase &phase : phases)
+        total += static_cast<std::int64_t>(phase.taps.size());
     return total;
 }
 
 std::int64_t PhaseAxis::halo() const {
     const TapProgression taps = progression();
-    const auto [least, most] = std::minmax_element(taps.first_input_offset.begin(), taps.first_input_offset.end());
+    const auto [least, most] =
+        std::minmax_element(taps.first_input_offset.begin(), taps.first_input_offset.end());
     const std::int64_t walk = std::max<std::int64_t>(max_taps() - 1, 0) * std::abs(taps.offset_step);
     return *most - *least + walk;
 }
@@ -61,7 +64,11 @@ std::int64_t PhaseAxis::taps_over(std::int64_t outputs) const {
     return total;
 }
 
-bool PhaseConvolution::has_bias() const { return contains<Bias>(epilogue); }
-bool PhaseConvolution::has_add() const { return contains<Add>(epilogue); }
+bool PhaseConvolution::has_bias() const {
+    return contains<Bias>(epilogue);
+}
+bool PhaseConvolution::has_add() const {
+    return contains<Add>(epilogue);
+}
 
-}  // namespace unstride
+} // namespace unstride

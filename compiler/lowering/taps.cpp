@@ -5,14 +5,14 @@
 
 namespace unstride {
 
-// Plain sum, scattered: out[stride * i + dilation * t - pad] += w[t] * in[i]. Gathered, output o takes every t for which
-// i = (o + pad - dilation * t) / stride is whole; testing each t costs kernel products an output, most of them with
-// nothing. With o = stride * u + q the test depends on q alone:
+// Plain sum, scattered: out[stride * i + dilation * t - pad] += w[t] * in[i]. Gathered, output o takes every
+// t for which i = (o + pad - dilation * t) / stride is whole; testing each t costs kernel products an output,
+// most of them with nothing. With o = stride * u + q the test depends on q alone:
 //
 //     i = u + (q + pad - dilation * t) / stride,   for the t that make (q + pad - dilation * t) divisible.
 //
-// Those t lie stride / gcd(stride, dilation) apart, so a phase has about kernel * gcd / stride taps, or none where gcd does
-// not divide q + pad.
+// Those t lie stride / gcd(stride, dilation) apart, so a phase has about kernel * gcd / stride taps, or none
+// where gcd does not divide q + pad.
 std::vector<Phase> transposed_conv_phases(std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
                                           std::int64_t pad_begin) {
     std::vector<Phase> phases(static_cast<std::size_t>(stride));
@@ -27,8 +27,9 @@ std::vector<Phase> transposed_conv_phases(std::int64_t kernel, std::int64_t stri
 
 std::vector<Phase> conv_phases(std::int64_t kernel, std::int64_t dilation, std::int64_t pad_begin) {
     std::vector<Phase> phases(1);
-    for (std::int64_t t = 0; t < kernel; t++) phases[0].taps.push_back({t, dilation * t - pad_begin});
+    for (std::int64_t t = 0; t < kernel; t++)
+        phases[0].taps.push_back({t, dilation * t - pad_begin});
     return phases;
 }
 
-}  // namespace unstride
+} // namespace unstride

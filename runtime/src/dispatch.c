@@ -74,8 +74,9 @@ static int require_instruction_set(const char *who, int *status) {
                        "%s: the environment variable UNSTRIDE_INSTRUCTION_SET names no variant of library %s",
                        who, unstride_this_library.library_name);
     else if (index < 0)
-        *status = fail(UNSTRIDE_UNSUPPORTED_CPU, "%s: this processor lacks the instructions that library %s needs",
-                       who, unstride_this_library.library_name);
+        *status =
+            fail(UNSTRIDE_UNSUPPORTED_CPU, "%s: this processor lacks the instructions that library %s needs",
+                 who, unstride_this_library.library_name);
     return index;
 }
 

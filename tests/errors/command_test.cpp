@@ -34,26 +34,29 @@ protected:
 
     void write_array(const std::string &name, const std::vector<std::int64_t> &shape, float value) const {
         std::size_t count = 1;
-        for (const std::int64_t size : shape) count *= static_cast<std::size_t>(size);
+        for (const std::int64_t size : shape)
+            count *= static_cast<std::size_t>(size);
         const auto written = write_npy(path(name), shape, std::vector<float>(count, value));
         ASSERT_TRUE(written.ok()) << written.error();
     }
 
-    ProcessResult unstride(std::vector<std::string> arguments, const std::vector<std::string> &environment = {}) const {
+    ProcessResult unstride(std::vector<std::string> arguments,
+                           const std::vector<std::string> &environment = {}) const {
         arguments.insert(arguments.begin(), UNSTRIDE_PROGRAM);
         return run_process(arguments, {}, environment);
     }
 
     ProcessResult build(const std::string &file, const std::vector<std::string> &more = {}) const {
-        std::vector<std::string> arguments = {"build", path(file).string(), "--target", "x86-64", "-o",
-                                              path("out").string(), "--quiet"};
+        std::vector<std::string> arguments = {"build", path(file).string(),  "--target", "x86-64",
+                                              "-o",    path("out").string(), "--quiet"};
         arguments.insert(arguments.end(), more.begin(), more.end());
         return unstride(arguments);
     }
 
     ProcessResult run(const std::string &file, const std::vector<std::string> &more = {}) const {
-        std::vector<std::string> arguments = {"run", path(file).string(), "--data", folder_->path().string(), "--out",
-                                              path("out").string(), "--quiet"};
+        std::vector<std::string> arguments = {
+            "run",   path(file).string(),  "--data", folder_->path().string(),
+            "--out", path("out").string(), "--quiet"};
         arguments.insert(arguments.end(), more.begin(), more.end());
         return unstride(arguments);
     }
@@ -61,20 +64,31 @@ protected:
     std::optional<TemporaryFolder> folder_;
 };
 
-bool has(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
+bool has(const std::string &text, const std::string &part) {
+    return text.find(part) != std::string::npos;
+}
 
-constexpr const char *good_layer = "up = input(f32, 1x2x3x4) | transposed_conv(8, kernel=4, stride=2, pad=1) | bias\n";
+constexpr const char *good_layer =
+    "up = input(f32, 1x2x3x4) | transposed_conv(8, kernel=4, stride=2, pad=1) | bias\n";
 
 TEST_F(Command, WrongUsageExitsWithTwo) {
-    for (const std::vector<std::string> &arguments : std::vector<std::vector<std::string>>{
-             {}, {"nonsense"}, {"build"}, {"build", "a.layers"}, {"run", "a.layers"}, {"describe"}, {"describe", "a", "--x"}}) {
+    for (const std::vector<std::string> &arguments :
+         std::vector<std::vector<std::string>>{{},
+                                               {"nonsense"},
+                                               {"build"},
+                                               {"build", "a.layers"},
+                                               {"run", "a.layers"},
+                                               {"describe"},
+                                               {"describe", "a", "--x"}}) {
         const ProcessResult result = unstride(arguments);
         EXPECT_EQ(result.exit_code, 2) << result.output << result.errors;
     }
     write("a.layers", good_layer);
-    const ProcessResult target = unstride({"build", path("a.layers").string(), "--target", "vax", "-o", path("out").string()});
+    const ProcessResult target =
+        unstride({"build", path("a.layers").string(), "--target", "vax", "-o", path("out").string()});
     EXPECT_EQ(target.exit_code, 2);
-    EXPECT_TRUE(has(target.errors, "unknown target 'vax'; there are x86-64, aarch64, cuda, opencl")) << target.errors;
+    EXPECT_TRUE(has(target.errors, "unknown target 'vax'; there are x86-64, aarch64, cuda, opencl"))
+        << target.errors;
 }
 
 TEST_F(Command, HelpAndVersionSucceed) {
@@ -90,10 +104,12 @@ TEST_F(Command, AllErrorsOfAFileAreReportedAndNothingStaleStays) {
     write("net.layers", good_layer);
     ASSERT_EQ(build("net.layers").exit_code, 0);
     ASSERT_TRUE(fs::exists(path("out/x86-64/libnet.a")));
-    write("net.layers", "a = input(f32, 1x2x3x4) | transposed_conv(8, kernel=0)\nb = input(f32, 1x2x3x4) | conf(8, kernel=1)\n");
+    write("net.layers", "a = input(f32, 1x2x3x4) | transposed_conv(8, kernel=0)\nb = input(f32, 1x2x3x4) | "
+                        "conf(8, kernel=1)\n");
     const ProcessResult broken = build("net.layers");
     EXPECT_EQ(broken.exit_code, 1);
-    EXPECT_TRUE(has(broken.errors, "net.layers:1:53: transposed_conv: kernel must be at least 1, got 0")) << broken.errors;
+    EXPECT_TRUE(has(broken.errors, "net.layers:1:53: transposed_conv: kernel must be at least 1, got 0"))
+        << broken.errors;
     EXPECT_TRUE(has(broken.errors, "net.layers:2:")) << broken.errors;
     EXPECT_FALSE(fs::exists(path("out/x86-64/libnet.a")));
     EXPECT_FALSE(fs::exists(path("out/x86-64/net.h")));
@@ -101,12 +117,15 @@ TEST_F(Command, AllErrorsOfAFileAreReportedAndNothingStaleStays) {
 }
 
 TEST_F(Command, WhatCannotBeCompiledIsRefusedByName) {
-    write("net.layers", std::string(good_layer) + "loud = input(f32, 1x2x3x4) | conv(4, kernel=1) | tanh\n"
-                                                  "shuffled = input(f32, 1x2x3x4) | conv(4, kernel=1) | pixel_shuffle(2)\n");
+    write("net.layers", std::string(good_layer) +
+                            "loud = input(f32, 1x2x3x4) | conv(4, kernel=1) | tanh\n"
+                            "shuffled = input(f32, 1x2x3x4) | conv(4, kernel=1) | pixel_shuffle(2)\n");
     const ProcessResult refused = build("net.layers");
     EXPECT_EQ(refused.exit_code, 1);
-    EXPECT_TRUE(has(refused.errors, "tanh: this activation cannot be compiled yet (layer loud)")) << refused.errors;
-    EXPECT_TRUE(has(refused.errors, "pixel_shuffle: this stage cannot be compiled yet (layer shuffled)")) << refused.errors;
+    EXPECT_TRUE(has(refused.errors, "tanh: this activation cannot be compiled yet (layer loud)"))
+        << refused.errors;
+    EXPECT_TRUE(has(refused.errors, "pixel_shuffle: this stage cannot be compiled yet (layer shuffled)"))
+        << refused.errors;
     EXPECT_FALSE(fs::exists(path("out/x86-64/libnet.a")));
     EXPECT_EQ(build("net.layers", {"--layer", "up"}).exit_code, 0);
     const ProcessResult unknown = build("net.layers", {"--layer", "down"});
@@ -141,7 +160,8 @@ TEST_F(Command, ManifestTellsWhatIsInside) {
     const auto manifest = nlohmann::json::parse(*text);
     EXPECT_EQ(manifest["name"], "mine");
     EXPECT_EQ(manifest["target"], "x86-64");
-    EXPECT_EQ(manifest["layers"][0]["text"], "input(f32, 1x2x3x4) | transposed_conv(8, kernel=4, stride=2, pad=1) | bias");
+    EXPECT_EQ(manifest["layers"][0]["text"],
+              "input(f32, 1x2x3x4) | transposed_conv(8, kernel=4, stride=2, pad=1) | bias");
     EXPECT_EQ(manifest["layers"][0]["output_shape"], (std::vector<int>{1, 4, 6, 8}));
     ASSERT_EQ(manifest["layers"][0]["kernels"].size(), 3u);
     EXPECT_EQ(manifest["layers"][0]["kernels"][1]["instruction_set"], "avx2");
@@ -163,19 +183,21 @@ TEST_F(Command, RunComputesAndReportsAsJson) {
     const ProcessResult result = run("net.layers", {"--json", "--threads", "1"});
     ASSERT_EQ(result.exit_code, 0) << result.errors;
     const auto json = nlohmann::json::parse(result.output);
-    for (const char *key : {"name", "median_ms", "minimum_ms", "samples", "gflops", "threads", "instruction_set", "schedule",
-                            "schedule_grade"}) {
+    for (const char *key : {"name", "median_ms", "minimum_ms", "samples", "gflops", "threads",
+                            "instruction_set", "schedule", "schedule_grade"}) {
         EXPECT_TRUE(json.contains(key)) << key;
     }
     EXPECT_EQ(json["threads"], 1);
     const auto output = read_npy(path("out/ones.output.npy"), std::vector<std::int64_t>{1, 4, 6, 3});
     ASSERT_TRUE(output.ok()) << output.error();
-    for (const float value : output->values) EXPECT_EQ(value, 1.25f);
+    for (const float value : output->values)
+        EXPECT_EQ(value, 1.25f);
 }
 
 TEST_F(Command, OneLayersFailureDoesNotStopTheOthers) {
-    write("net.layers", "bad = input(f32, 1x2x2x1) | conv(1, kernel=1)\ngood = input(f32, 1x2x2x1) | conv(1, kernel=1)\n"
-                        "never = input(f32, 1x2x2x1) | conv(1, kernel=1) | tanh\n");
+    write("net.layers",
+          "bad = input(f32, 1x2x2x1) | conv(1, kernel=1)\ngood = input(f32, 1x2x2x1) | conv(1, kernel=1)\n"
+          "never = input(f32, 1x2x2x1) | conv(1, kernel=1) | tanh\n");
     write_array("bad.input.npy", {1, 2, 3, 1}, 1);
     write_array("bad.weights.npy", {1, 1, 1, 1}, 2);
     write_array("good.input.npy", {1, 2, 2, 1}, 1);
@@ -208,8 +230,11 @@ TEST_F(Command, AForcedInstructionSetIsUsedOrRefused) {
     write("net.layers", "up = input(f32, 1x2x2x1) | conv(1, kernel=1)\n");
     write_array("up.input.npy", {1, 2, 2, 1}, 1);
     write_array("up.weights.npy", {1, 1, 1, 1}, 2);
-    const std::vector<std::string> arguments = {"run", path("net.layers").string(), "--data", folder_->path().string(),
-                                                "--out", path("out").string(), "--json", "--quiet", "--target", "x86-64"};
+    const std::vector<std::string> arguments = {"run",      path("net.layers").string(),
+                                                "--data",   folder_->path().string(),
+                                                "--out",    path("out").string(),
+                                                "--json",   "--quiet",
+                                                "--target", "x86-64"};
     const ProcessResult forced = unstride(arguments, {"UNSTRIDE_INSTRUCTION_SET=sse41"});
     EXPECT_TRUE(has(forced.output, "\"instruction_set\":\"sse41\"")) << forced.output << forced.errors;
     const ProcessResult unknown = unstride(arguments, {"UNSTRIDE_INSTRUCTION_SET=mmx"});
@@ -228,8 +253,9 @@ TEST_F(Command, CudaWithoutADriverSaysSo) {
 }
 
 TEST_F(Command, DescribeCountsNineTapsForKernelThreeStrideTwo) {
-    write("net.layers", "up = input(f32, 1x64x64x256) | transposed_conv(128, kernel=3, stride=2, pad=1, output_pad=1)\n"
-                        "later = input(f32, 1x8x8) | conv(4, kernel=1)\n");
+    write("net.layers",
+          "up = input(f32, 1x64x64x256) | transposed_conv(128, kernel=3, stride=2, pad=1, output_pad=1)\n"
+          "later = input(f32, 1x8x8) | conv(4, kernel=1)\n");
     const ProcessResult result = unstride({"describe", path("net.layers").string()});
     ASSERT_EQ(result.exit_code, 0) << result.errors;
     EXPECT_TRUE(has(result.output, "9 taps over 4 phases of an input position")) << result.output;
@@ -238,5 +264,5 @@ TEST_F(Command, DescribeCountsNineTapsForKernelThreeStrideTwo) {
     EXPECT_TRUE(has(result.output, "not compiled: input: only two spatial sizes")) << result.output;
 }
 
-}  // namespace
-}  // namespace unstride
+} // namespace
+} // namespace unstride

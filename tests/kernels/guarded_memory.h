@@ -1,6 +1,7 @@
 // Memory between two pages that may not be touched, so that a read or write outside it ends the test.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -15,7 +16,8 @@ enum class Flush { start, end };
 
 class GuardedMemory {
 public:
-    // `bytes` begin at a multiple of `alignment`; flush with the end as closely as that allows.
+    // `bytes` begin at a multiple of `alignment`; flush with the end as closely as that allows. What is left
+    // between the bytes and the guards holds a pattern, see surroundings_untouched().
     GuardedMemory(std::size_t bytes, Flush flush, std::size_t alignment) {
         const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
         const std::size_t inside = (bytes + page - 1) / page * page + (bytes == 0 ? page : 0);
@@ -28,6 +30,9 @@ public:
         char *begin = base_ + page;
         if (flush == Flush::end) begin += (inside - bytes) / alignment * alignment;
         data_ = begin;
+        bytes_ = bytes;
+        inside_ = inside;
+        std::memset(base_ + page, pattern, inside);
     }
     ~GuardedMemory() { munmap(base_, size_); }
     GuardedMemory(const GuardedMemory &) = delete;
@@ -36,9 +41,18 @@ public:
     void *data() const { return data_; }
     float *floats() const { return reinterpret_cast<float *>(data_); }
 
+    // True if nothing was written between the bytes and the guards, where alignment keeps them apart.
+    bool surroundings_untouched() const {
+        const char *first = base_ + (size_ - inside_) / 2, *last = first + inside_;
+        const auto intact = [](char byte) { return byte == pattern; };
+        return std::all_of(first, static_cast<const char *>(data_), intact) &&
+               std::all_of(static_cast<const char *>(data_) + bytes_, last, intact);
+    }
+
 private:
+    static constexpr char pattern = 0x5a;
     char *base_ = nullptr, *data_ = nullptr;
-    std::size_t size_ = 0;
+    std::size_t size_ = 0, bytes_ = 0, inside_ = 0;
 };
 
-}  // namespace unstride
+} // namespace unstride

@@ -1,5 +1,6 @@
-// Reads the generated code of the dense benchmark layers: the hottest loop of every kernel keeps its sums in registers, gathers
-// and shuffles nothing, and on AArch64 multiplies in at least four of five instructions; PTX assembles without spills.
+// Reads the generated code of the dense benchmark layers: the hottest loop of every kernel keeps its sums in
+// registers, gathers and shuffles nothing, and on AArch64 multiplies in at least four of five instructions;
+// PTX assembles without spills.
 #include "tools/files.h"
 #include "tools/library/process.h"
 
@@ -27,10 +28,12 @@ struct Instruction {
 struct Loop {
     std::vector<std::string> body;
     int multiplies = 0;
-    bool has_frame_pointer = false;  // of the function: else x86's rbp is a register like any other
+    bool has_frame_pointer = false; // of the function: else x86's rbp is a register like any other
 };
 
-bool contains(const std::string &text, const std::regex &pattern) { return std::regex_search(text, pattern); }
+bool contains(const std::string &text, const std::regex &pattern) {
+    return std::regex_search(text, pattern);
+}
 
 int count(const Loop &loop, const std::regex &pattern) {
     return static_cast<int>(std::count_if(loop.body.begin(), loop.body.end(),
@@ -55,11 +58,13 @@ std::vector<std::vector<Instruction>> parse_functions(const std::string &disasse
 
 // The innermost loop with the most multiplications: a backward branch whose body holds no other one.
 Loop hottest_loop(const std::string &disassembly, const std::regex &multiply) {
-    static const std::regex branch(R"(^(?:j\w+|b|b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#?\w+,)\s+([0-9a-f]+)\b)");
+    static const std::regex branch(
+        R"(^(?:j\w+|b|b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#?\w+,)\s+([0-9a-f]+)\b)");
     Loop hottest;
     for (const std::vector<Instruction> &function : parse_functions(disassembly)) {
         std::map<std::string, std::size_t> places;
-        for (std::size_t i = 0; i < function.size(); i++) places[function[i].address] = i;
+        for (std::size_t i = 0; i < function.size(); i++)
+            places[function[i].address] = i;
         const auto target_of = [&](std::size_t i) -> std::optional<std::size_t> {
             std::smatch match;
             if (!std::regex_search(function[i].text, match, branch)) return std::nullopt;
@@ -77,7 +82,8 @@ Loop hottest_loop(const std::string &disassembly, const std::regex &multiply) {
             }
             if (!innermost) continue;
             Loop loop;
-            for (std::size_t i = *begin; i <= end; i++) loop.body.push_back(function[i].text);
+            for (std::size_t i = *begin; i <= end; i++)
+                loop.body.push_back(function[i].text);
             loop.multiplies = count(loop, multiply);
             loop.has_frame_pointer =
                 std::any_of(function.begin(), function.end(), [](const Instruction &instruction) {
@@ -92,7 +98,8 @@ Loop hottest_loop(const std::string &disassembly, const std::regex &multiply) {
 
 std::string text_of(const Loop &loop) {
     std::string text;
-    for (const std::string &line : loop.body) text += line + "\n";
+    for (const std::string &line : loop.body)
+        text += line + "\n";
     return text;
 }
 
@@ -123,13 +130,13 @@ protected:
             std::smatch match;
             if (!std::regex_match(line, match, name)) continue;
             const std::string layer = match[1];
-            if (layer == "one_pixel") continue;  // too small to have a loop worth reading
+            if (layer == "one_pixel") continue; // too small to have a loop worth reading
             const auto folder = make_temporary_folder("unstride-objects");
             ASSERT_TRUE(folder.ok()) << folder.error();
             const fs::path cache = folder->path() / "cache";
             const ProcessResult built =
-                run_process({UNSTRIDE_PROGRAM, "build", UNSTRIDE_DENSE_LAYERS, "--layer", layer, "--target", target, "-o",
-                             (folder->path() / "out").string(), "--quiet"},
+                run_process({UNSTRIDE_PROGRAM, "build", UNSTRIDE_DENSE_LAYERS, "--layer", layer, "--target",
+                             target, "-o", (folder->path() / "out").string(), "--quiet"},
                             {}, {"UNSTRIDE_CACHE_DIR=" + cache.string()});
             ASSERT_TRUE(built.ok()) << built.errors;
             int kernels = 0;
@@ -151,14 +158,16 @@ protected:
 
 TEST_F(Objects, X86LoopsNeitherSpillNorGatherNorShuffle) {
     const std::regex multiply("vfmadd|mulps"), stack(R"(\(%rsp)"), frame(R"(\(%r[sb]p)");
-    const std::regex vector("%[xyz]mm"), gather("gather"), shuffle("vperm|vshuf|vunpck|vinsert|vextract|vblend|unpck");
+    const std::regex vector("%[xyz]mm"), gather("gather"),
+        shuffle("vperm|vshuf|vunpck|vinsert|vextract|vblend|unpck");
     for_each_kernel("x86-64", [&](const std::string &layer, const fs::path &object) {
         const Loop loop = hottest_loop(disassemble("objdump", object), multiply);
         const std::string what = layer + ", " + object.filename().string() + ":\n" + text_of(loop);
         ASSERT_GE(loop.multiplies, 8) << what;
         int spills = 0;
         for (const std::string &text : loop.body) {
-            spills += contains(text, loop.has_frame_pointer ? frame : stack) && contains(text, vector) ? 1 : 0;
+            spills +=
+                contains(text, loop.has_frame_pointer ? frame : stack) && contains(text, vector) ? 1 : 0;
         }
         EXPECT_EQ(spills, 0) << what;
         EXPECT_EQ(count(loop, gather), 0) << what;
@@ -167,7 +176,8 @@ TEST_F(Objects, X86LoopsNeitherSpillNorGatherNorShuffle) {
 }
 
 TEST_F(Objects, AArch64LoopsMultiplyInFourOfFiveInstructions) {
-    if (!program_exists("aarch64-linux-gnu-objdump")) GTEST_SKIP() << "aarch64-linux-gnu-objdump is not installed";
+    if (!program_exists("aarch64-linux-gnu-objdump"))
+        GTEST_SKIP() << "aarch64-linux-gnu-objdump is not installed";
     const std::regex multiply(R"(^fmla\b)"), stack(R"(\b[qv]\d+\b.*\[sp)");
     for_each_kernel("aarch64", [&](const std::string &layer, const fs::path &object) {
         const Loop loop = hottest_loop(disassemble("aarch64-linux-gnu-objdump", object), multiply);
@@ -192,8 +202,10 @@ TEST_F(Objects, PtxAssemblesWithoutSpills) {
     // PTX for compute capability 7.0 assembles for every later one; new toolkits have dropped 7.0 itself.
     std::string architecture;
     for (const char *tried : {"sm_80", "sm_75", "sm_70"}) {
-        const ProcessResult probe = run_process({ptxas, std::string("-arch=") + tried, "/dev/null", "-o", "/dev/null"});
-        if ((probe.errors + probe.output).find("not defined for option") == std::string::npos) architecture = tried;
+        const ProcessResult probe =
+            run_process({ptxas, std::string("-arch=") + tried, "/dev/null", "-o", "/dev/null"});
+        if ((probe.errors + probe.output).find("not defined for option") == std::string::npos)
+            architecture = tried;
     }
     ASSERT_FALSE(architecture.empty());
     for_each_kernel("cuda", [&](const std::string &layer, const fs::path &object) {
@@ -217,5 +229,5 @@ TEST_F(Objects, PtxAssemblesWithoutSpills) {
     });
 }
 
-}  // namespace
-}  // namespace unstride
+} // namespace
+} // namespace unstride

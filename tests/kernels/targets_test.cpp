@@ -1,5 +1,5 @@
-// Every layer of grid.layers on a target that this machine does not run natively, through `unstride run` and NumPy files:
-// aarch64 under qemu-aarch64, OpenCL on whatever device there is.
+// Every layer of grid.layers on a target that this machine does not run natively, through `unstride run` and
+// NumPy files: aarch64 under qemu-aarch64, OpenCL on whatever device there is.
 #include "compiler/language/parser.h"
 #include "tests/reference/comparator.h"
 #include "tests/reference/random_data.h"
@@ -30,7 +30,8 @@ std::vector<std::int64_t> flat(const Shape &shape) {
 
 void write_data(const fs::path &folder, const Layer &layer, const LayerData &data) {
     const std::vector<Shape> shapes = infer_shapes(layer);
-    const auto write = [&](const char *what, const std::vector<std::int64_t> &shape, const std::vector<float> &values) {
+    const auto write = [&](const char *what, const std::vector<std::int64_t> &shape,
+                           const std::vector<float> &values) {
         if (values.empty()) return;
         const auto written = write_npy(folder / (layer.name + "." + what + ".npy"), shape, values);
         ASSERT_TRUE(written.ok()) << written.error();
@@ -53,7 +54,8 @@ class Targets : public testing::TestWithParam<Run> {};
 
 TEST_P(Targets, AgreeWithTheReference) {
     const auto [target, exact] = GetParam();
-    if (target == std::string("aarch64") && (!program_exists("qemu-aarch64") || !program_exists("aarch64-linux-gnu-gcc"))) {
+    if (target == std::string("aarch64") &&
+        (!program_exists("qemu-aarch64") || !program_exists("aarch64-linux-gnu-gcc"))) {
         GTEST_SKIP() << "qemu-aarch64 or aarch64-linux-gnu-gcc is not installed";
     }
     const auto text = read_file(UNSTRIDE_GRID);
@@ -69,14 +71,17 @@ TEST_P(Targets, AgreeWithTheReference) {
     std::vector<LayerData> data;
     for (const Layer &layer : parsed.layers) {
         layers.push_back(reference::with_sizes(layer, 2, {7, 10}));
-        data.push_back(exact ? *reference::exact_data(layers.back(), 9) : reference::normal_data(layers.back(), 8));
+        data.push_back(exact ? *reference::exact_data(layers.back(), 9)
+                             : reference::normal_data(layers.back(), 8));
         write_data(data_folder, layers.back(), data.back());
     }
     ProcessLimits limits{std::chrono::minutes(15), 0};
-    const ProcessResult run = run_process({UNSTRIDE_PROGRAM, "run", UNSTRIDE_GRID, "--data", data_folder.string(), "--out",
-                                           out_folder.string(), "--target", target, "--threads", "2", "--json", "--quiet"},
-                                          limits);
-    if (run.errors.find("UNSTRIDE_NO_DRIVER") != std::string::npos || run.errors.find("libOpenCL") != std::string::npos) {
+    const ProcessResult run =
+        run_process({UNSTRIDE_PROGRAM, "run", UNSTRIDE_GRID, "--data", data_folder.string(), "--out",
+                     out_folder.string(), "--target", target, "--threads", "2", "--json", "--quiet"},
+                    limits);
+    if (run.errors.find("UNSTRIDE_NO_DRIVER") != std::string::npos ||
+        run.errors.find("libOpenCL") != std::string::npos) {
         GTEST_SKIP() << "this machine has no driver for " << target << ": " << run.errors.substr(0, 200);
     }
     ASSERT_TRUE(run.ok()) << run.errors;
@@ -87,7 +92,8 @@ TEST_P(Targets, AgreeWithTheReference) {
         ASSERT_TRUE(expected.ok()) << expected.error();
         const auto output = read_npy(out_folder / (layers[i].name + ".output.npy"), flat(expected->shape));
         ASSERT_TRUE(output.ok()) << output.error();
-        const auto comparison = reference::compare(layers[i], *expected, expected->shape, output->values, tolerance);
+        const auto comparison =
+            reference::compare(layers[i], *expected, expected->shape, output->values, tolerance);
         EXPECT_TRUE(comparison.equal) << target << ": " << comparison.report;
     }
 }
@@ -96,8 +102,9 @@ INSTANTIATE_TEST_SUITE_P(All, Targets,
                          testing::Values(Run{"aarch64", false}, Run{"aarch64", true}, Run{"opencl", false},
                                          Run{"opencl", true}),
                          [](const testing::TestParamInfo<Run> &info) {
-                             return std::string(info.param.target) + (info.param.exact ? "_exact" : "_rounding");
+                             return std::string(info.param.target) +
+                                    (info.param.exact ? "_exact" : "_rounding");
                          });
 
-}  // namespace
-}  // namespace unstride
+} // namespace
+} // namespace unstride

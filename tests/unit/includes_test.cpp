@@ -22,12 +22,14 @@ const std::map<std::string, std::set<std::string>> allowed = {
 };
 
 // The files of schedules/ that order Halide loops; records and defaults must build without it.
-const std::set<std::string> halide_families = {"cpu_direct.cpp", "gpu_direct.cpp", "phase_convolution_stages.h"};
+const std::set<std::string> halide_families = {"cpu_direct.cpp", "gpu_direct.cpp",
+                                               "phase_convolution_stages.h"};
 
 // What an include names, up to its first slash; empty for the standard library and files beside the includer.
 std::string root_of(const std::string &included, bool quoted) {
-    static const std::set<std::string> libraries = {"fmt", "nlohmann", "CLI", "gtest", "compiler", "generators", "schedules",
-                                                    "tools", "tests", "bench", "runtime"};
+    static const std::set<std::string> libraries = {"fmt",      "nlohmann",   "CLI",       "gtest",
+                                                    "compiler", "generators", "schedules", "tools",
+                                                    "tests",    "bench",      "runtime"};
     if (included == "Halide.h" || included.rfind("Halide", 0) == 0) return "Halide.h";
     const std::string root = included.substr(0, included.find('/'));
     return libraries.count(root) != 0 && (quoted || included.find('/') != std::string::npos) ? root : "";
@@ -37,9 +39,11 @@ TEST(Includes, ArrowsPointDown) {
     static const std::regex include(R"(^\s*#\s*include\s*([<"])([^>"]+)[>"])");
     int files = 0;
     for (const auto &[folder, may_include] : allowed) {
-        for (const auto &entry : fs::recursive_directory_iterator(fs::path(UNSTRIDE_SOURCE_FOLDER) / folder)) {
+        for (const auto &entry :
+             fs::recursive_directory_iterator(fs::path(UNSTRIDE_SOURCE_FOLDER) / folder)) {
             const std::string extension = entry.path().extension().string();
-            if (extension != ".cpp" && extension != ".h" && extension != ".hpp" && extension != ".c") continue;
+            if (extension != ".cpp" && extension != ".h" && extension != ".hpp" && extension != ".c")
+                continue;
             files++;
             std::ifstream stream(entry.path());
             for (std::string line; std::getline(stream, line);) {
@@ -58,4 +62,4 @@ TEST(Includes, ArrowsPointDown) {
     EXPECT_GT(files, 50);
 }
 
-}  // namespace
+} // namespace

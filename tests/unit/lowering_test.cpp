@@ -27,7 +27,7 @@ std::string refusal(const std::string &chain) {
     return to_string(std::get<Diagnostic>(result));
 }
 
-using Product = std::tuple<std::int64_t, std::int64_t, std::int64_t>;  // output, kernel index, input
+using Product = std::tuple<std::int64_t, std::int64_t, std::int64_t>; // output, kernel index, input
 
 // All products of an axis as its phases have them, over all inputs of a line of that size.
 std::multiset<Product> products(const std::vector<Phase> &phases, std::int64_t input, std::int64_t output) {
@@ -55,8 +55,10 @@ TEST(Lowering, TransposedConvolutionHasExactlyTheProductsOfTheScatter) {
                             if (0 <= o && o < output) scattered.emplace(o, t, i);
                         }
                     }
-                    ASSERT_EQ(products(transposed_conv_phases(kernel, stride, dilation, pad), input, output), scattered)
-                        << "kernel " << kernel << " stride " << stride << " dilation " << dilation << " pad " << pad;
+                    ASSERT_EQ(products(transposed_conv_phases(kernel, stride, dilation, pad), input, output),
+                              scattered)
+                        << "kernel " << kernel << " stride " << stride << " dilation " << dilation << " pad "
+                        << pad;
                 }
             }
         }
@@ -125,8 +127,9 @@ TEST(Lowering, HolesAreEmptyPhases) {
 }
 
 TEST(Lowering, ChainKeepsOrderAndSides) {
-    const PhaseConvolution layer = lowered("input(f32, 2x?x9x8) | leaky_relu(0.1) | conv(4, kernel=3x1, pad=1:0x0) | relu | bias "
-                                           "| add | clamp(0, 6)");
+    const PhaseConvolution layer =
+        lowered("input(f32, 2x?x9x8) | leaky_relu(0.1) | conv(4, kernel=3x1, pad=1:0x0) | relu | bias "
+                "| add | clamp(0, 6)");
     ASSERT_EQ(layer.prologue.size(), 1u);
     EXPECT_EQ(layer.prologue[0].kind, ActivationKind::leaky_relu);
     ASSERT_EQ(layer.epilogue.size(), 4u);
@@ -140,7 +143,8 @@ TEST(Lowering, ChainKeepsOrderAndSides) {
 
 TEST(Lowering, PaddingRulesBecomeNumbers) {
     // SAME with a kernel smaller than the stride: rows beyond the last tap appear at the end
-    const PhaseConvolution layer = lowered("input(f32, 1x5x5x4) | transposed_conv(4, kernel=2, stride=3, pad=same)");
+    const PhaseConvolution layer =
+        lowered("input(f32, 1x5x5x4) | transposed_conv(4, kernel=2, stride=3, pad=same)");
     EXPECT_EQ(layer.axes[0].output_size, 15);
     EXPECT_EQ(layer.axes[0].phases[0].taps.size(), 1u);
     EXPECT_TRUE(layer.axes[0].phases[2].taps.empty());
@@ -155,19 +159,23 @@ TEST(Lowering, RefusesWhatItCannotCompile) {
     };
     expect("input(f16, 1x4x4x4) | conv(4, kernel=1)", "input: only f32");
     expect("input(f32, 1x4x4x4, layout=nchw) | conv(4, kernel=1)", "input: only layout=nhwc");
-    expect("input(f32, 1x4x4) | conv(4, kernel=1)", "input: only two spatial sizes can be compiled yet, got 1");
-    expect("input(f32, 1x4x4x4) | conv(4, kernel=1, stride=2)", "conv: only stride 1 can be compiled yet, got 2");
+    expect("input(f32, 1x4x4) | conv(4, kernel=1)",
+           "input: only two spatial sizes can be compiled yet, got 1");
+    expect("input(f32, 1x4x4x4) | conv(4, kernel=1, stride=2)",
+           "conv: only stride 1 can be compiled yet, got 2");
     expect("input(f32, 1x4x4x4) | conv(4, kernel=1, groups=2)", "conv: groups must be 1");
     expect("input(f32, 1x4x4x4) | conv(8, kernel=1, groups=4)", "conv: groups must be 1");
     expect("input(f32, 1x4x4x4) | conv(4, kernel=1) | tanh", "tanh: this activation cannot be compiled yet");
     expect("input(f32, 1x4x4x4) | conv(4, kernel=1) | scale", "scale: this stage cannot be compiled yet");
-    expect("input(f32, 1x4x4x4) | conv(4, kernel=1) | pixel_shuffle(2)", "pixel_shuffle: this stage cannot be compiled yet");
+    expect("input(f32, 1x4x4x4) | conv(4, kernel=1) | pixel_shuffle(2)",
+           "pixel_shuffle: this stage cannot be compiled yet");
     expect("input(f32, 1x4x4x4) | nearest_upsample(2) | conv(4, kernel=1)", "nearest_upsample: this stage");
-    expect("input(f32, 1x4x4x4) | bias | conv(4, kernel=1)", "bias: cannot be compiled before the convolution");
+    expect("input(f32, 1x4x4x4) | bias | conv(4, kernel=1)",
+           "bias: cannot be compiled before the convolution");
     expect("input(f32, 1x4x4x4) | conv(4, kernel=1) | conv(4, kernel=1)", "begin a second layer here");
     expect("input(f32, 1x4x4x4) | conv(4, kernel=1) | bias | bias", "bias: stands twice");
     expect("input(f32, 1x4x4x4) | relu", "input: a chain without a convolution");
 }
 
-}  // namespace
-}  // namespace unstride
+} // namespace
+} // namespace unstride

@@ -15,7 +15,8 @@ TEST(Process, ReturnsOutputErrorsAndExitCode) {
 }
 
 TEST(Process, ReadsMoreThanAPipeHolds) {
-    const ProcessResult result = run_process({"sh", "-c", "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2"});
+    const ProcessResult result =
+        run_process({"sh", "-c", "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2"});
     EXPECT_TRUE(result.ok());
     EXPECT_EQ(result.output.size(), 1000000u);
     EXPECT_EQ(result.errors.size(), 1000000u);
@@ -57,8 +58,9 @@ TEST(Process, ThatDoesNotExistIsAnError) {
 }
 
 TEST(Process, GetsTheGivenEnvironment) {
-    EXPECT_EQ(run_process({"sh", "-c", "echo $UNSTRIDE_PROBE"}, {}, {"UNSTRIDE_PROBE=seen"}).output, "seen\n");
+    EXPECT_EQ(run_process({"sh", "-c", "echo $UNSTRIDE_PROBE"}, {}, {"UNSTRIDE_PROBE=seen"}).output,
+              "seen\n");
 }
 
-}  // namespace
-}  // namespace unstride
+} // namespace
+} // namespace unstride

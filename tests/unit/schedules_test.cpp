@@ -52,7 +52,8 @@ TEST(Record, RefusesBadJson) {
 }
 
 TEST(Record, ConstraintsKnowTheRegisterFile) {
-    const PhaseConvolution layer = lowered("input(f32, 1x64x64x64) | transposed_conv(64, kernel=4, stride=2, pad=1)");
+    const PhaseConvolution layer =
+        lowered("input(f32, 1x64x64x64) | transposed_conv(64, kernel=4, stride=2, pad=1)");
     const TargetFacts &avx512 = find_target("x86-64")->instruction_sets[0];
     CpuDirect tile;
     tile.lanes = 16;
@@ -60,7 +61,7 @@ TEST(Record, ConstraintsKnowTheRegisterFile) {
     tile.tile_x = 3;
     tile.tile_y = 2;
     EXPECT_FALSE(violated_constraint(layer, avx512, {tile}).has_value());
-    tile.tile_x = 4;  // 32 accumulators
+    tile.tile_x = 4; // 32 accumulators
     EXPECT_TRUE(violated_constraint(layer, avx512, {tile}).has_value());
     tile.tile_x = 3;
     tile.lanes = 32;
@@ -70,7 +71,8 @@ TEST(Record, ConstraintsKnowTheRegisterFile) {
 }
 
 TEST(Record, StagedBytesFollowTheTask) {
-    const PhaseConvolution layer = lowered("input(f32, 1x64x64x256) | transposed_conv(64, kernel=4, stride=2, pad=1)");
+    const PhaseConvolution layer =
+        lowered("input(f32, 1x64x64x256) | transposed_conv(64, kernel=4, stride=2, pad=1)");
     CpuDirect tile;
     tile.tile_x = 3;
     tile.tile_y = 2;
@@ -85,7 +87,8 @@ TEST(AnalyticDefault, SatisfiesItsConstraintsEverywhere) {
     for (const char *channels_in : {"1", "3", "16", "33", "256", "1024"}) {
         for (const char *channels_out : {"1", "3", "5", "21", "64", "100", "512"}) {
             for (const char *sizes : {"1x1", "1x700", "8x8", "64x64", "?x?", "?x5"}) {
-                for (const char *arguments : {"kernel=4, stride=2, pad=1", "kernel=9, stride=2", "kernel=1, stride=3"}) {
+                for (const char *arguments :
+                     {"kernel=4, stride=2, pad=1", "kernel=9, stride=2", "kernel=1, stride=3"}) {
                     const std::string chain = std::string("input(f32, 1x") + sizes + "x" + channels_in +
                                               ") | transposed_conv(" + channels_out + ", " + arguments + ")";
                     const PhaseConvolution layer = lowered(chain);
@@ -109,5 +112,5 @@ TEST(Targets, HaveDistinctNamesAndInstructionSets) {
     EXPECT_EQ(find_target("vax"), nullptr);
 }
 
-}  // namespace
-}  // namespace unstride
+} // namespace
+} // namespace unstride

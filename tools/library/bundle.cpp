@@ -29,25 +29,29 @@ Result<void> run_tool(const std::vector<std::string> &command) {
     const ProcessResult result = run_process(command);
     if (result.ok()) return {};
     std::string text = result.errors.empty() ? result.output : result.errors;
-    while (!text.empty() && text.back() == '\n') text.pop_back();
+    while (!text.empty() && text.back() == '\n')
+        text.pop_back();
     return Error{fmt::format("{} failed: {}", command[0], text)};
 }
 
-}  // namespace
+} // namespace
 
 std::string c_compiler(const Target &target) {
-    return target.tool_prefix.empty() || target.name == host_target().name ? "cc" : target.tool_prefix + "gcc";
+    return target.tool_prefix.empty() || target.name == host_target().name ? "cc"
+                                                                           : target.tool_prefix + "gcc";
 }
 
 Result<void> check_target_tools(const std::vector<const Target *> &targets) {
     for (const Target *target : targets) {
         const bool native = c_compiler(*target) == "cc";
         const std::string prefix = native ? "" : target->tool_prefix;
-        for (const std::string &tool : {c_compiler(*target), prefix + "ld", prefix + "objcopy", prefix + "ar"}) {
+        for (const std::string &tool :
+             {c_compiler(*target), prefix + "ld", prefix + "objcopy", prefix + "ar"}) {
             if (program_exists(tool)) continue;
-            return Error{fmt::format("target {} needs {}, which is not in PATH; install {}", target->name, tool,
-                                     native ? "gcc and binutils" : fmt::format("the packages gcc and binutils for {}",
-                                                                               target->name))};
+            return Error{
+                fmt::format("target {} needs {}, which is not in PATH; install {}", target->name, tool,
+                            native ? "gcc and binutils"
+                                   : fmt::format("the packages gcc and binutils for {}", target->name))};
         }
     }
     return {};
@@ -59,7 +63,8 @@ Result<void> check_names(const LibraryDescription &description, const Installati
     return check_library_names(description, interface->functions);
 }
 
-Result<void> bundle_library(const BundleRequest &request, const Installation &installation, const fs::path &folder) {
+Result<void> bundle_library(const BundleRequest &request, const Installation &installation,
+                            const fs::path &folder) {
     const auto interface = read_interface(installation);
     if (!interface) return Error{interface.error()};
     const auto header = write_library_header(request.description, interface->types, interface->functions);
@@ -74,18 +79,27 @@ Result<void> bundle_library(const BundleRequest &request, const Installation &in
 
     const std::string compiler = c_compiler(request.target);
     const std::string prefix = compiler == "cc" ? "" : request.target.tool_prefix;
-    if (auto compiled = run_tool({compiler, "-c", "-O2", "-std=c11", "-fPIC", "-fvisibility=hidden",
-                                  "-ffunction-sections", "-fdata-sections", "-I", folder.string(), "-I",
-                                  (installation.runtime / "include").string(), "-I",
-                                  (installation.runtime / "src").string(), source_file.string(), "-o", tables.string()});
+    if (auto compiled = run_tool(
+            {compiler, "-c", "-O2", "-std=c11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections",
+             "-fdata-sections", "-I", folder.string(), "-I", (installation.runtime / "include").string(),
+             "-I", (installation.runtime / "src").string(), source_file.string(), "-o", tables.string()});
         !compiled) {
         return compiled;
     }
 
-    // Section groups are dissolved, or a second such archive in the same program would lose its copies of them; what no
-    // public function reaches is dropped.
-    std::vector<std::string> link = {prefix + "ld", "-r", "--force-group-allocation", "--gc-sections", "-u",
-                                     name + "_library", "-u", name + "_scratch_misses", "-o", whole.string(), tables.string()};
+    // Section groups are dissolved, or a second such archive in the same program would lose its copies of
+    // them; what no public function reaches is dropped.
+    std::vector<std::string> link = {prefix + "ld",
+                                     "-r",
+                                     "--force-group-allocation",
+                                     "--gc-sections",
+                                     "-u",
+                                     name + "_library",
+                                     "-u",
+                                     name + "_scratch_misses",
+                                     "-o",
+                                     whole.string(),
+                                     tables.string()};
     for (const PlannedLayer &layer : request.layers) {
         for (const PlannedKernel &kernel : layer.kernels) {
             link.push_back(kernel.compiled.compute_object.string());
@@ -94,12 +108,12 @@ Result<void> bundle_library(const BundleRequest &request, const Installation &in
     }
     link.push_back(request.halide_runtime.string());
     if (auto linked = run_tool(link); !linked) return linked;
-    if (auto localised =
-            run_tool({prefix + "objcopy", "--wildcard", "--keep-global-symbol=" + name + "_*", whole.string()});
+    if (auto localised = run_tool(
+            {prefix + "objcopy", "--wildcard", "--keep-global-symbol=" + name + "_*", whole.string()});
         !localised) {
         return localised;
     }
     return run_tool({prefix + "ar", "rcsD", archive.string(), whole.string()});
 }
 
-}  // namespace unstride
+} // namespace unstride

@@ -1,5 +1,5 @@
-// Objects into one self-contained archive: tables and runtime compiled, linked with the kernels and Halide's runtime
-// into one relocatable object of which only the library's own names stay visible.
+// Objects into one self-contained archive: tables and runtime compiled, linked with the kernels and Halide's
+// runtime into one relocatable object of which only the library's own names stay visible.
 #pragma once
 
 #include "tools/library/description.h"
@@ -32,4 +32,4 @@ Result<void> check_target_tools(const std::vector<const Target *> &targets);
 // That the library's and the layers' names can be C identifiers (see c_source.h).
 Result<void> check_names(const LibraryDescription &description, const Installation &installation);
 
-}  // namespace unstride
+} // namespace unstride

@@ -27,7 +27,8 @@ std::vector<std::int64_t> flat(const Shape &shape) {
     return sizes;
 }
 
-// The weights that the layer takes; none for the bilinear initialiser, which the packing kernel computes itself.
+// The weights that the layer takes; none for the bilinear initialiser, which the packing kernel computes
+// itself.
 std::vector<std::int64_t> weights_of(const Layer &layer) {
     for (const Stage &stage : layer.stages) {
         const auto *transposed = std::get_if<TransposedConv>(&stage.operation);
@@ -60,18 +61,19 @@ LibraryKernel describe_kernel(const PlannedKernel &planned, const PhaseConvoluti
         kernel.tile_y = cpu->tile_y;
         kernel.strip = cpu->strip;
         kernel.rows = cpu->rows;
-        // A depthwise task stages whole blocks of channels; one with a reduction stages every input channel, and whole
-        // vectors of them where it multiplies by lane.
+        // A depthwise task stages whole blocks of channels; one with a reduction stages every input channel,
+        // and whole vectors of them where it multiplies by lane.
         kernel.staged_channels = static_cast<std::int32_t>(convolution.input_channels);
         if (convolution.depthwise()) kernel.staged_channels = cpu->split_blocks ? block : kernel.bias_extent;
     }
     return kernel;
 }
 
-}  // namespace
+} // namespace
 
 LibraryDescription describe_library(const std::string &name, const Target &target,
-                                    const std::vector<PlannedLayer> &layers, const Installation &installation) {
+                                    const std::vector<PlannedLayer> &layers,
+                                    const Installation &installation) {
     LibraryDescription library;
     library.name = name;
     library.target = target.name;
@@ -112,8 +114,9 @@ LibraryDescription describe_library(const std::string &name, const Target &targe
 
 std::int64_t packed_weight_bytes(const LibraryKernel &kernel) {
     std::int64_t elements = 1;
-    for (const std::int32_t extent : kernel.weight_extent) elements *= extent;
+    for (const std::int32_t extent : kernel.weight_extent)
+        elements *= extent;
     return (elements + kernel.bias_extent) * static_cast<std::int64_t>(sizeof(float));
 }
 
-}  // namespace unstride
+} // namespace unstride

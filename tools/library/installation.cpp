@@ -22,7 +22,8 @@ Result<Installation> find_installation() {
     found.runtime = root / "share/unstride/runtime";
     found.compiler_version = UNSTRIDE_VERSION;
     found.halide_version = UNSTRIDE_HALIDE_VERSION;
-    for (const fs::path &part : {found.generators, found.runtime / "src/runtime.c", found.runtime / "include"}) {
+    for (const fs::path &part :
+         {found.generators, found.runtime / "src/runtime.c", found.runtime / "include"}) {
         if (!fs::exists(part, error)) {
             return Error{fmt::format("this installation is incomplete: {} is missing", part.string())};
         }
@@ -44,4 +45,4 @@ fs::path cache_folder() {
     return fs::temp_directory_path() / "unstride-cache";
 }
 
-}  // namespace unstride
+} // namespace unstride

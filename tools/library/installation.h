@@ -9,18 +9,20 @@
 namespace unstride {
 
 struct Installation {
-    std::filesystem::path generators;  // the generator program
-    std::filesystem::path runtime;     // folder with the runtime's include/ and src/
-    std::string compiler_version;      // of this program
-    std::string halide_version;        // that the generators are linked with
-    std::string generator_hash;        // SHA-256 of the generator program: changes with every change of what it makes
+    std::filesystem::path generators; // the generator program
+    std::filesystem::path runtime;    // folder with the runtime's include/ and src/
+    std::string compiler_version;     // of this program
+    std::string halide_version;       // that the generators are linked with
+    std::string
+        generator_hash; // SHA-256 of the generator program: changes with every change of what it makes
 };
 
 // The build tree and an install tree have the same shape: bin/unstride, libexec/unstride/unstride-generators,
 // share/unstride/runtime. An error names the missing part.
 Result<Installation> find_installation();
 
-// The folder that caches compiled kernels: UNSTRIDE_CACHE_DIR, else XDG_CACHE_HOME/unstride, else ~/.cache/unstride.
+// The folder that caches compiled kernels: UNSTRIDE_CACHE_DIR, else XDG_CACHE_HOME/unstride, else
+// ~/.cache/unstride.
 std::filesystem::path cache_folder();
 
-}  // namespace unstride
+} // namespace unstride

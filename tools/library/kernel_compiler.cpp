@@ -1,4 +1,5 @@
-// The generator runs as a process of its own, with limits, into a fresh folder that is renamed into the cache.
+// The generator runs as a process of its own, with limits, into a fresh folder that is renamed into the
+// cache.
 #include "tools/library/kernel_compiler.h"
 
 #include "tools/files.h"
@@ -27,7 +28,8 @@ std::string versions(const Installation &installation) {
 // The last lines of what a failed generator said, without its stack of file names.
 std::string reason(const ProcessResult &process) {
     std::string text = process.errors;
-    while (!text.empty() && text.back() == '\n') text.pop_back();
+    while (!text.empty() && text.back() == '\n')
+        text.pop_back();
     constexpr std::size_t most = 600;
     return text.size() > most ? "…" + text.substr(text.size() - most) : text;
 }
@@ -37,11 +39,13 @@ Result<void> fill_cache_entry(const fs::path &entry, const Installation &install
                               const std::function<nlohmann::json(const fs::path &folder)> &jobs_for) {
     std::error_code error;
     fs::create_directories(entry.parent_path(), error);
-    if (error) return Error{fmt::format("cannot create {}: {}", entry.parent_path().string(), error.message())};
+    if (error)
+        return Error{fmt::format("cannot create {}: {}", entry.parent_path().string(), error.message())};
     Result<TemporaryFolder> folder = make_temporary_folder("building", entry.parent_path());
     if (!folder) return Error{folder.error()};
     const fs::path jobs = folder->path() / "jobs.json";
-    if (auto written = write_file_atomically(jobs, jobs_for(folder->path()).dump(1)); !written) return written;
+    if (auto written = write_file_atomically(jobs, jobs_for(folder->path()).dump(1)); !written)
+        return written;
 
     const ProcessResult process = run_process({installation.generators.string(), jobs.string()});
     // Halide only warns of code whose own checks can never pass.
@@ -50,14 +54,17 @@ Result<void> fill_cache_entry(const fs::path &entry, const Installation &install
     fs::rename(folder->path(), entry, error);
     // Another process may have filled the entry meanwhile; its content is the same.
     if (error && !fs::exists(entry)) {
-        return Error{fmt::format("cannot rename {} to {}: {}", folder->path().string(), entry.string(), error.message())};
+        return Error{fmt::format("cannot rename {} to {}: {}", folder->path().string(), entry.string(),
+                                 error.message())};
     }
     return {};
 }
 
-}  // namespace
+} // namespace
 
-std::uint64_t CompiledKernel::identity() const { return std::stoull(key.substr(0, 16), nullptr, 16); }
+std::uint64_t CompiledKernel::identity() const {
+    return std::stoull(key.substr(0, 16), nullptr, 16);
+}
 
 std::string kernel_key(const KernelRequest &request, const Installation &installation) {
     const nlohmann::json json = {{"chain", request.chain},
@@ -82,17 +89,16 @@ Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Instal
                                            {"instruction_set", request.target.instruction_set}};
         const auto jobs_for = [&](const fs::path &folder) {
             const auto job = [&](const char *generator, const std::string &function) {
-                return nlohmann::json{{"generator", generator},
-                                      {"function", function},
-                                      {"folder", folder.string()},
-                                      {"target", request.target.halide_target + kernel_features},
-                                      {"emit", {"object"}},
-                                      {"parameters", parameters}};
+                return nlohmann::json{
+                    {"generator", generator},    {"function", function},
+                    {"folder", folder.string()}, {"target", request.target.halide_target + kernel_features},
+                    {"emit", {"object"}},        {"parameters", parameters}};
             };
             return nlohmann::json{job("phase_convolution", kernel.compute_function()),
                                   job("weight_packing", kernel.pack_function())};
         };
-        if (auto filled = fill_cache_entry(entry, installation, jobs_for); !filled) return Error{filled.error()};
+        if (auto filled = fill_cache_entry(entry, installation, jobs_for); !filled)
+            return Error{filled.error()};
     }
     kernel.object_bytes = fs::file_size(kernel.compute_object) + fs::file_size(kernel.pack_object);
     return kernel;
@@ -112,4 +118,4 @@ Result<fs::path> compile_halide_runtime(const Target &target, const Installation
     return object;
 }
 
-}  // namespace unstride
+} // namespace unstride

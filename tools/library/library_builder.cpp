@@ -58,11 +58,11 @@ std::vector<PlannedLayer> plan_layers(const BuildRequest &request, const Target 
 }
 
 // Compiles every kernel and runtime that the builds need, `jobs` at a time.
-void compile_all(std::vector<TargetBuild> *builds, const BuildRequest &request, const Installation &installation,
-                 std::vector<std::string> *errors) {
+void compile_all(std::vector<TargetBuild> *builds, const BuildRequest &request,
+                 const Installation &installation, std::vector<std::string> *errors) {
     const fs::path cache = cache_folder();
     std::mutex mutex;
-    std::vector<std::function<std::string()>> tasks;  // each answers what it made, for the progress line
+    std::vector<std::function<std::string()>> tasks; // each answers what it made, for the progress line
     const auto failed = [&](const std::string &error) {
         const std::lock_guard lock(mutex);
         errors->push_back(error);
@@ -118,6 +118,7 @@ Result<BuiltLibrary> publish(const fs::path &staging, const BuildRequest &reques
     for (const PlannedLayer &layer : build.layers) {
         for (const PlannedKernel &kernel : layer.kernels) {
             built.kernels++;
+            built.grades[kernel.grade]++;
             built.kernels_from_cache += kernel.compiled.from_cache ? 1 : 0;
         }
     }
@@ -126,21 +127,24 @@ Result<BuiltLibrary> publish(const fs::path &staging, const BuildRequest &reques
 
 Result<void> assemble(const fs::path &staging, const BuildRequest &request, const TargetBuild &build,
                       const Installation &installation) {
-    const LibraryDescription description = describe_library(request.name, *build.target, build.layers, installation);
+    const LibraryDescription description =
+        describe_library(request.name, *build.target, build.layers, installation);
     const BundleRequest bundle{request.name, *build.target, description, build.layers, build.halide_runtime};
     if (auto bundled = bundle_library(bundle, installation, staging); !bundled) return bundled;
     const fs::path archive = staging / fmt::format("lib{}.a", request.name);
-    return write_file_atomically(staging / "manifest.json",
-                                 write_manifest(description, *build.target, build.layers, installation,
-                                                fs::file_size(archive)));
+    return write_file_atomically(
+        staging / "manifest.json",
+        write_manifest(description, *build.target, build.layers, installation, fs::file_size(archive)));
 }
 
-}  // namespace
+} // namespace
 
-void remove_outputs(const fs::path &folder, const std::string &name, const std::vector<const Target *> &targets) {
+void remove_outputs(const fs::path &folder, const std::string &name,
+                    const std::vector<const Target *> &targets) {
     std::error_code ignored;
     for (const Target *target : targets) {
-        for (const std::string &file : {fmt::format("lib{}.a", name), name + ".h", std::string("manifest.json")}) {
+        for (const std::string &file :
+             {fmt::format("lib{}.a", name), name + ".h", std::string("manifest.json")}) {
             fs::remove(folder / target->name / file, ignored);
         }
     }
@@ -159,10 +163,11 @@ BuildOutcome build_libraries(const BuildRequest &request) {
     std::vector<TargetBuild> builds;
     for (const Target *target : request.targets) {
         builds.push_back({target, plan_layers(request, *target, &outcome.errors), {}});
-        if (!outcome.ok()) return outcome;  // a refusal is the same for every target
+        if (!outcome.ok()) return outcome; // a refusal is the same for every target
     }
     if (auto tools = check_target_tools(request.targets); !tools) return fail(tools.error());
-    const LibraryDescription names = describe_library(request.name, *request.targets[0], builds[0].layers, *installation);
+    const LibraryDescription names =
+        describe_library(request.name, *request.targets[0], builds[0].layers, *installation);
     if (auto checked = check_names(names, *installation); !checked) return fail(checked.error());
 
     compile_all(&builds, request, *installation, &outcome.errors);
@@ -196,4 +201,4 @@ BuildOutcome build_libraries(const BuildRequest &request) {
     return outcome;
 }
 
-}  // namespace unstride
+} // namespace unstride

@@ -1,4 +1,5 @@
-// From layers to a library on disk: schedules chosen, kernels compiled in parallel, one archive, header and manifest.
+// From layers to a library on disk: schedules chosen, kernels compiled in parallel, one archive, header and
+// manifest.
 #pragma once
 
 #include "compiler/language/layer.h"
@@ -7,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,11 +16,11 @@ namespace unstride {
 
 struct BuildRequest {
     std::vector<Layer> layers;
-    std::string name;  // of the library: prefixes every symbol
+    std::string name; // of the library: prefixes every symbol
     std::vector<const Target *> targets;
-    std::filesystem::path folder;  // FOLDER/TARGET/libNAME.a, NAME.h and manifest.json are written
-    int jobs = 0;                  // kernels compiled at once; 0: one for each processor
-    bool quiet = false;            // no progress
+    std::filesystem::path folder; // FOLDER/TARGET/libNAME.a, NAME.h and manifest.json are written
+    int jobs = 0;                 // kernels compiled at once; 0: one for each processor
+    bool quiet = false;           // no progress
 };
 
 struct BuiltLibrary {
@@ -26,19 +28,21 @@ struct BuiltLibrary {
     std::filesystem::path archive, header, manifest;
     std::uintmax_t archive_bytes = 0;
     std::size_t kernels = 0, kernels_from_cache = 0;
+    std::map<std::string, std::size_t> grades; // how schedules were found, and for how many kernels
 };
 
 struct BuildOutcome {
-    std::vector<BuiltLibrary> libraries;  // in the request's order; empty if anything failed
-    std::vector<std::string> errors;      // each names its layer, or the target and step
+    std::vector<BuiltLibrary> libraries; // in the request's order; empty if anything failed
+    std::vector<std::string> errors;     // each names its layer, or the target and step
     bool ok() const { return errors.empty(); }
 };
 
-// All or nothing: on an error no file of this name is left in any of the request's folders, an older one neither.
+// All or nothing: on an error no file of this name is left in any of the request's folders, an older one
+// neither.
 BuildOutcome build_libraries(const BuildRequest &request);
 
 // Takes away what an earlier build of that name left, so that a failure cannot be mistaken for a success.
 void remove_outputs(const std::filesystem::path &folder, const std::string &name,
                     const std::vector<const Target *> &targets);
 
-}  // namespace unstride
+} // namespace unstride

@@ -41,4 +41,4 @@ std::string write_manifest(const LibraryDescription &library, const Target &targ
     return json.dump(2) + "\n";
 }
 
-}  // namespace unstride
+} // namespace unstride

@@ -13,4 +13,4 @@ std::string write_manifest(const LibraryDescription &library, const Target &targ
                            const std::vector<PlannedLayer> &layers, const Installation &installation,
                            std::uintmax_t archive_bytes);
 
-}  // namespace unstride
+} // namespace unstride

@@ -16,11 +16,13 @@ void run_parallel(std::size_t count, int jobs, Body body) {
     const std::size_t workers = std::min(count, jobs > 0 ? static_cast<std::size_t>(jobs) : processors);
     std::atomic<std::size_t> next = 0;
     const auto work = [&] {
-        for (std::size_t i = next++; i < count; i = next++) body(i);
+        for (std::size_t i = next++; i < count; i = next++)
+            body(i);
     };
     std::vector<std::jthread> threads;
-    for (std::size_t i = 1; i < workers; i++) threads.emplace_back(work);
+    for (std::size_t i = 1; i < workers; i++)
+        threads.emplace_back(work);
     work();
 }
 
-}  // namespace unstride
+} // namespace unstride

@@ -33,7 +33,8 @@ using Clock = std::chrono::steady_clock;
     }
     const rlimit no_core{0, 0};
     setrlimit(RLIMIT_CORE, &no_core);
-    for (const std::string &setting : environment) putenv(const_cast<char *>(setting.c_str()));
+    for (const std::string &setting : environment)
+        putenv(const_cast<char *>(setting.c_str()));
     execvp(arguments[0], arguments.data());
     dprintf(STDERR_FILENO, "%s: %s", arguments[0], std::strerror(errno));
     _exit(127);
@@ -46,9 +47,11 @@ bool drain(int output, int errors, Clock::time_point deadline, ProcessResult *re
     int open_pipes = 2;
     char buffer[16384];
     while (open_pipes > 0) {
-        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
         if (left <= 0) return false;
-        if (poll(pipes, 2, static_cast<int>(std::min<long long>(left, 1000))) < 0 && errno != EINTR) return true;
+        if (poll(pipes, 2, static_cast<int>(std::min<long long>(left, 1000))) < 0 && errno != EINTR)
+            return true;
         for (int i = 0; i < 2; i++) {
             if (pipes[i].fd < 0 || (pipes[i].revents & (POLLIN | POLLHUP | POLLERR)) == 0) continue;
             const ssize_t count = read(pipes[i].fd, buffer, sizeof buffer);
@@ -63,7 +66,7 @@ bool drain(int output, int errors, Clock::time_point deadline, ProcessResult *re
     return true;
 }
 
-}  // namespace
+} // namespace
 
 ProcessResult run_process(const std::vector<std::string> &command, const ProcessLimits &limits,
                           const std::vector<std::string> &environment) {
@@ -80,7 +83,8 @@ ProcessResult run_process(const std::vector<std::string> &command, const Process
         return result;
     }
     std::vector<char *> arguments;
-    for (const std::string &argument : command) arguments.push_back(const_cast<char *>(argument.c_str()));
+    for (const std::string &argument : command)
+        arguments.push_back(const_cast<char *>(argument.c_str()));
     arguments.push_back(nullptr);
 
     const pid_t child = fork();
@@ -100,9 +104,11 @@ ProcessResult run_process(const std::vector<std::string> &command, const Process
     if (child < 0) {
         result.errors = fmt::format("cannot start {}: {}", command[0], std::strerror(errno));
     } else if (!in_time) {
-        result.errors += fmt::format("stopped after {:.0f} s", std::chrono::duration<double>(limits.time).count());
+        result.errors +=
+            fmt::format("stopped after {:.0f} s", std::chrono::duration<double>(limits.time).count());
     } else if (WIFSIGNALED(status)) {
-        result.errors += fmt::format("ended by signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        result.errors +=
+            fmt::format("ended by signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)));
     } else {
         result.exit_code = WEXITSTATUS(status);
     }
@@ -119,4 +125,4 @@ bool program_exists(const std::string &program) {
     return false;
 }
 
-}  // namespace unstride
+} // namespace unstride

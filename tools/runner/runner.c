@@ -1,8 +1,10 @@
-/* Runs one layer of the library it is linked with on raw float32 files and prints what it measured, for `unstride run`.
+/* Runs one layer of the library it is linked with on raw float32 files and prints what it measured, for
+ * `unstride run`.
  *
- * usage: runner THREADS SECONDS INPUT KERNEL BIAS ADD OUTPUT SIZE...     ("-" for a file that the layer has not)
- * It prints lines "instruction_set NAME", "threads N", "schedule JSON", "grade TEXT" and "samples_ns N N …"; on an error one
- * line on standard error and exit code 1. SECONDS bounds the time spent on repetitions. */
+ * usage: runner THREADS SECONDS INPUT KERNEL BIAS ADD OUTPUT SIZE...     ("-" for a file that the layer has
+ * not) It prints lines "instruction_set NAME", "threads N", "schedule JSON", "grade TEXT" and "samples_ns N N
+ * …"; on an error one line on standard error and exit code 1. SECONDS bounds the time spent on repetitions.
+ */
 #include RUNNER_HEADER
 
 #include "device.h"
@@ -26,7 +28,9 @@ static double seconds_now(void) {
 }
 
 /* 64-byte aligned memory of at least `bytes`, or null. */
-static void *allocate(size_t bytes) { return aligned_alloc(64, (bytes + 127) / 64 * 64); }
+static void *allocate(size_t bytes) {
+    return aligned_alloc(64, (bytes + 127) / 64 * 64);
+}
 
 static float *read_floats(const char *path, size_t count) {
     float *values = allocate(count * sizeof(float));
@@ -41,7 +45,8 @@ static float *read_floats(const char *path, size_t count) {
 
 static size_t element_count(const int64_t *shape, int rank) {
     size_t count = 1;
-    for (int i = 0; i < rank; i++) count *= (size_t)shape[i];
+    for (int i = 0; i < rank; i++)
+        count *= (size_t)shape[i];
     return count;
 }
 
@@ -71,7 +76,8 @@ int main(int argc, char **argv) {
     const int threads = atoi(argv[1]);
     const double seconds = atof(argv[2]);
     int64_t input_shape[UNSTRIDE_MAX_RANK], output_shape[UNSTRIDE_MAX_RANK];
-    for (int i = 0; i < layer->rank; i++) input_shape[i] = atoll(argv[8 + i]);
+    for (int i = 0; i < layer->rank; i++)
+        input_shape[i] = atoll(argv[8 + i]);
     if (library->set_threads(threads) != UNSTRIDE_OK) return fail("set_threads", library->last_error());
     if (library->instruction_set() == NULL) return fail("instruction_set", library->last_error());
     if (library->output_shape(layer, input_shape, output_shape) != UNSTRIDE_OK)
@@ -80,12 +86,14 @@ int main(int argc, char **argv) {
     const size_t input_count = element_count(input_shape, layer->rank);
     const size_t output_count = element_count(output_shape, layer->rank);
     unstride_weights weights = {0};
-    if (layer->weight_rank > 0) weights.kernel = read_floats(argv[4], element_count(layer->weight_shape, layer->weight_rank));
+    if (layer->weight_rank > 0)
+        weights.kernel = read_floats(argv[4], element_count(layer->weight_shape, layer->weight_rank));
     if (layer->bias_count > 0) weights.bias = read_floats(argv[5], (size_t)layer->bias_count);
     const size_t packed_bytes = library->packed_bytes(layer);
     void *packed = allocate(packed_bytes);
     if (packed == NULL) return fail("pack", "out of memory");
-    if (library->pack(layer, &weights, packed, packed_bytes) != UNSTRIDE_OK) return fail("pack", library->last_error());
+    if (library->pack(layer, &weights, packed, packed_bytes) != UNSTRIDE_OK)
+        return fail("pack", library->last_error());
 
     float *input = read_floats(argv[3], input_count);
     float *add = layer->has_add ? read_floats(argv[6], output_count) : NULL;
@@ -111,7 +119,8 @@ int main(int argc, char **argv) {
     double samples[MOST_SAMPLES];
     int count = 0;
     const double begin = seconds_now();
-    while (count < 3 || (count < MOST_SAMPLES && seconds_now() - begin < seconds && !is_stable(samples, count))) {
+    while (count < 3 ||
+           (count < MOST_SAMPLES && seconds_now() - begin < seconds && !is_stable(samples, count))) {
         /* A sample is enough calls for a millisecond. */
         int calls = 0;
         const double start = seconds_now();
@@ -127,11 +136,13 @@ int main(int argc, char **argv) {
     if ((error = device_end(output, output_count)) != NULL) return fail("device", error);
 
     FILE *file = fopen(argv[7], "wb");
-    if (file == NULL || fwrite(output, sizeof(float), output_count, file) != output_count || fclose(file) != 0)
+    if (file == NULL || fwrite(output, sizeof(float), output_count, file) != output_count ||
+        fclose(file) != 0)
         return fail("cannot write", argv[7]);
     printf("instruction_set %s\nthreads %d\nschedule %s\ngrade %s\nsamples_ns", library->instruction_set(),
            library->threads(), library->schedule(layer), library->schedule_grade(layer));
-    for (int i = 0; i < count; i++) printf(" %.0f", samples[i] * 1e9);
+    for (int i = 0; i < count; i++)
+        printf(" %.0f", samples[i] * 1e9);
     printf("\n");
     return 0;
 }

@@ -20,34 +20,35 @@ extern "C" {
  * NAME_last_error the details of the calling thread's last failure. */
 typedef enum unstride_status {
     UNSTRIDE_OK = 0,
-    UNSTRIDE_NULL_ARGUMENT = 1,       /* a pointer that must be given is null */
-    UNSTRIDE_WRONG_LAYER = 2,         /* the layer does not belong to this library */
-    UNSTRIDE_WRONG_RANK = 3,          /* a tensor's rank is not the layer's */
-    UNSTRIDE_WRONG_SHAPE = 4,         /* a size differs from the layer's, or from what the input's sizes ask for */
-    UNSTRIDE_EMPTY_TENSOR = 5,        /* a spatial size is zero or negative (a batch of zero is no error) */
-    UNSTRIDE_WRONG_STRIDE = 6,        /* a stride is negative, too small for the sizes inside it, or not 1 for channels */
-    UNSTRIDE_SIZE_OVERFLOW = 7,       /* sizes or strides beyond what the kernels can address (2^31 - 1 elements) */
-    UNSTRIDE_OVERLAP = 8,             /* the output overlaps the input, the second tensor or the packed weights */
-    UNSTRIDE_MISALIGNED = 9,          /* a pointer is not a multiple of its element's size, or packed not of 64 */
-    UNSTRIDE_NOT_PACKED = 10,         /* the packed weights do not begin as NAME_pack's output does */
-    UNSTRIDE_FOREIGN_WEIGHTS = 11,    /* packed for another layer */
-    UNSTRIDE_STALE_WEIGHTS = 12,      /* packed by another version, schedule or instruction set of this layer */
-    UNSTRIDE_BUFFER_TOO_SMALL = 13,   /* packed or scratch memory is smaller than its query says */
-    UNSTRIDE_BAD_THREAD_COUNT = 14,   /* the number of threads is negative or above 1024 */
+    UNSTRIDE_NULL_ARGUMENT = 1, /* a pointer that must be given is null */
+    UNSTRIDE_WRONG_LAYER = 2,   /* the layer does not belong to this library */
+    UNSTRIDE_WRONG_RANK = 3,    /* a tensor's rank is not the layer's */
+    UNSTRIDE_WRONG_SHAPE = 4,   /* a size differs from the layer's, or from what the input's sizes ask for */
+    UNSTRIDE_EMPTY_TENSOR = 5,  /* a spatial size is zero or negative (a batch of zero is no error) */
+    UNSTRIDE_WRONG_STRIDE =
+        6, /* a stride is negative, too small for the sizes inside it, or not 1 for channels */
+    UNSTRIDE_SIZE_OVERFLOW = 7, /* sizes or strides beyond what the kernels can address (2^31 - 1 elements) */
+    UNSTRIDE_OVERLAP = 8,       /* the output overlaps the input, the second tensor or the packed weights */
+    UNSTRIDE_MISALIGNED = 9,    /* a pointer is not a multiple of its element's size, or packed not of 64 */
+    UNSTRIDE_NOT_PACKED = 10,   /* the packed weights do not begin as NAME_pack's output does */
+    UNSTRIDE_FOREIGN_WEIGHTS = 11,  /* packed for another layer */
+    UNSTRIDE_STALE_WEIGHTS = 12,    /* packed by another version, schedule or instruction set of this layer */
+    UNSTRIDE_BUFFER_TOO_SMALL = 13, /* packed or scratch memory is smaller than its query says */
+    UNSTRIDE_BAD_THREAD_COUNT = 14, /* the number of threads is negative or above 1024 */
     UNSTRIDE_UNKNOWN_INSTRUCTION_SET = 15, /* no variant of that name in this library */
-    UNSTRIDE_UNSUPPORTED_CPU = 16,    /* this processor lacks the instructions asked for, or every variant's */
+    UNSTRIDE_UNSUPPORTED_CPU = 16, /* this processor lacks the instructions asked for, or every variant's */
     UNSTRIDE_OUT_OF_MEMORY = 17,
-    UNSTRIDE_NO_DRIVER = 18,          /* neither libcuda.so nor libcuda.so.1 can be loaded (OpenCL: libOpenCL) */
-    UNSTRIDE_NO_DEVICE = 19,          /* the driver reports no usable device */
-    UNSTRIDE_DEVICE_FAILURE = 20,     /* a driver call failed */
-    UNSTRIDE_WRONG_ABI = 21,          /* the header and the library are of different versions */
-    UNSTRIDE_INTERNAL = 22            /* a check inside the generated code failed: a defect of the library */
+    UNSTRIDE_NO_DRIVER = 18,      /* neither libcuda.so nor libcuda.so.1 can be loaded (OpenCL: libOpenCL) */
+    UNSTRIDE_NO_DEVICE = 19,      /* the driver reports no usable device */
+    UNSTRIDE_DEVICE_FAILURE = 20, /* a driver call failed */
+    UNSTRIDE_WRONG_ABI = 21,      /* the header and the library are of different versions */
+    UNSTRIDE_INTERNAL = 22        /* a check inside the generated code failed: a defect of the library */
 } unstride_status;
 
-/* A view of float32 elements. `shape` and `stride` are in the layer's own order: batch, spatial sizes, channels for
- * channels-last. Strides are in elements; the channel stride must be 1 and every other stride at least what its
- * inner extents span, so a view may be a window or a channel slice of a larger tensor. For inputs `data` is only
- * read. On CUDA libraries `data` is a device address. */
+/* A view of float32 elements. `shape` and `stride` are in the layer's own order: batch, spatial sizes,
+ * channels for channels-last. Strides are in elements; the channel stride must be 1 and every other stride at
+ * least what its inner extents span, so a view may be a window or a channel slice of a larger tensor. For
+ * inputs `data` is only read. On CUDA libraries `data` is a device address. */
 typedef struct unstride_tensor {
     float *data;
     int32_t rank;
@@ -58,9 +59,9 @@ typedef struct unstride_tensor {
 /* A layer of a library. Read only; `-1` in a shape is a size known at run time. */
 typedef struct unstride_layer {
     uint32_t abi_version;
-    int32_t rank;                            /* of input and output */
-    const char *name;                        /* "up64" */
-    const char *text;                        /* its chain in the layer language */
+    int32_t rank;     /* of input and output */
+    const char *name; /* "up64" */
+    const char *text; /* its chain in the layer language */
     int64_t input_shape[UNSTRIDE_MAX_RANK];
     int64_t output_shape[UNSTRIDE_MAX_RANK];
     int32_t weight_rank;                     /* 0: the layer has no weights */
@@ -71,9 +72,9 @@ typedef struct unstride_layer {
     const void *implementation;
 } unstride_layer;
 
-/* A caller's own threads: must call task(closure, i) exactly once for each i in [0, count), in any order and on any
- * threads, and return after all have finished. It returns 0, or the first non-zero result of a task. At most
- * `concurrency` tasks may run at the same time. */
+/* A caller's own threads: must call task(closure, i) exactly once for each i in [0, count), in any order and
+ * on any threads, and return after all have finished. It returns 0, or the first non-zero result of a task.
+ * At most `concurrency` tasks may run at the same time. */
 typedef struct unstride_parallel {
     int (*parallel_for)(void *context, int (*task)(void *closure, int index), int count, void *closure);
     void *context;
@@ -89,29 +90,30 @@ typedef struct unstride_weights {
 /* One call. Fields left zero mean: none, or the library's own choice. */
 typedef struct unstride_arguments {
     const unstride_tensor *input;
-    const unstride_tensor *add;         /* where the layer has `add`; may be the very view `output` is */
+    const unstride_tensor *add; /* where the layer has `add`; may be the very view `output` is */
     const unstride_tensor *output;
-    const void *packed;                 /* NAME_pack's output, in host memory, 64-byte aligned */
-    void *scratch;                      /* NAME_scratch_bytes of host memory, 64-byte aligned, or null: allocated by the call */
+    const void *packed; /* NAME_pack's output, in host memory, 64-byte aligned */
+    void *scratch; /* NAME_scratch_bytes of host memory, 64-byte aligned, or null: allocated by the call */
     size_t scratch_bytes;
-    int threads;                        /* 0: NAME_threads(); 1: the calling thread alone, `parallel` or not */
-    const unstride_parallel *parallel;  /* null: NAME_set_parallel_for's, or the library's own threads */
-    uint64_t packed_device;             /* CUDA: device address of a copy of all of `packed` */
-    void *cuda_context;                 /* CUDA: a CUcontext, or null for the calling thread's current one */
-    void *cuda_stream;                  /* CUDA: a CUstream; work is enqueued, not waited for */
+    int threads;                       /* 0: NAME_threads(); 1: the calling thread alone, `parallel` or not */
+    const unstride_parallel *parallel; /* null: NAME_set_parallel_for's, or the library's own threads */
+    uint64_t packed_device;            /* CUDA: device address of a copy of all of `packed` */
+    void *cuda_context;                /* CUDA: a CUcontext, or null for the calling thread's current one */
+    void *cuda_stream;                 /* CUDA: a CUstream; work is enqueued, not waited for */
 } unstride_arguments;
 
 /* Everything a library can do, for callers that choose a library at run time. */
 typedef struct unstride_library {
     uint32_t abi_version;
     const char *name;
-    const char *target;   /* "x86-64", "aarch64", "cuda", "opencl" */
-    const char *version;  /* of the compiler that made it */
+    const char *target;  /* "x86-64", "aarch64", "cuda", "opencl" */
+    const char *version; /* of the compiler that made it */
     int32_t layer_count;
     const unstride_layer *const *layers;
     int (*output_shape)(const unstride_layer *layer, const int64_t *input_shape, int64_t *output_shape);
     size_t (*packed_bytes)(const unstride_layer *layer);
-    int (*pack)(const unstride_layer *layer, const unstride_weights *weights, void *packed, size_t packed_bytes);
+    int (*pack)(const unstride_layer *layer, const unstride_weights *weights, void *packed,
+                size_t packed_bytes);
     size_t (*scratch_bytes)(const unstride_layer *layer, const int64_t *input_shape, int threads);
     int (*run)(const unstride_layer *layer, const unstride_arguments *arguments);
     const char *(*schedule)(const unstride_layer *layer);
@@ -127,14 +129,16 @@ typedef struct unstride_library {
     int (*set_instruction_set)(const char *name);
 } unstride_library;
 
-/* A view of a dense tensor: the last axis has stride 1. `data` may point to const data where it is only read. */
+/* A view of a dense tensor: the last axis has stride 1. `data` may point to const data where it is only read.
+ */
 static inline unstride_tensor unstride_dense(const float *data, int rank, const int64_t *shape) {
     unstride_tensor tensor;
     int64_t stride = 1;
     int axis;
     tensor.data = (float *)(uintptr_t)data;
     tensor.rank = rank;
-    for (axis = 0; axis < UNSTRIDE_MAX_RANK; axis++) tensor.shape[axis] = tensor.stride[axis] = 0;
+    for (axis = 0; axis < UNSTRIDE_MAX_RANK; axis++)
+        tensor.shape[axis] = tensor.stride[axis] = 0;
     for (axis = rank - 1; axis >= 0 && rank <= UNSTRIDE_MAX_RANK; axis--) {
         tensor.shape[axis] = shape[axis];
         tensor.stride[axis] = stride;
