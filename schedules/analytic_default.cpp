@@ -44,7 +44,8 @@ double step_cycles(const PhaseConvolution &layer, const TargetFacts &target, con
                    double vectors) {
     const double pixels = tile.tile_x * tile.tile_y;
     const double multiplies = vectors * pixels * (target.fused_multiply_add ? 1 : 2);
-    double loads = vectors + pixels;
+    // SSE has no broadcasting load: a shuffle follows each.
+    double loads = vectors + pixels * (target.fused_multiply_add ? 1 : 2);
     if (layer.depthwise()) loads = vectors + vectors * pixels; // every input value is a vector
     // By lane, loads and multiply-adds share the issue slots of narrow cores: what loads take is lost. A
     // pixel costs its load and its address, and more than a handful of addresses spill.
