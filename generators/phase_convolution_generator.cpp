@@ -110,7 +110,7 @@ public:
         if (const auto *cpu = std::get_if<CpuDirect>(&parameters.record.parameters)) {
             schedule_cpu_direct(stages, conv, *cpu);
         } else {
-            schedule_gpu_direct(stages, conv, std::get<GpuDirect>(parameters.record.parameters));
+            schedule_gpu_direct(stages, std::get<GpuDirect>(parameters.record.parameters));
         }
     }
 

@@ -4,11 +4,12 @@
 // The model counts cycles of the innermost loop. A step multiplies one input channel of a tile: `vectors`
 // weight loads, one broadcast for each pixel, vectors * pixels multiply-adds. It costs the largest of
 //   - two multiply-adds a cycle;
-//   - 1.33 loads a cycle: AVX2 tiles of 12 accumulators measured on a Zen 4 core ran at 109 GFLOP/s with 8
-//   loads a step (2x3x2),
-//     at 75 with 13 (1x6x2), and 104 with 6 loads for 8 accumulators (2x2x2), of 118 at most;
-//   - 4.75 cycles from one multiply-add to the next on the same accumulator: 4 and what loads are late (2x1x4
-//   on AVX2: 81).
+//   - 1.33 loads a cycle: of 118 GFLOP/s that a Zen 4 core has, AVX2 tiles of 12 accumulators reached 109
+//   with
+//     8 loads a step (2x3x2) and 75 with 13 (1x6x2), and one of 8 accumulators 104 with 6 loads (2x2x2);
+//   - 4.75 cycles from one multiply-add to the next on the same accumulator: 4, and what loads are late (81
+//   for
+//     2x1x4).
 // Tiles that overhang the ends of rows or columns do the work of whole tiles; of the last block of channels
 // only the vectors that are stored remain (the others are dead code).
 #include "schedules/analytic_default.h"

@@ -7,14 +7,14 @@ namespace unstride {
 
 using namespace Halide;
 
-void schedule_gpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer,
-                         const GpuDirect &record) {
+void schedule_gpu_direct(const PhaseConvolutionStages &stages, const GpuDirect &record) {
     Func output = stages.output, sum = stages.sum;
     const Var c = stages.c, n = stages.n;
     const Var qx = stages.qx, u = stages.u, qy = stages.qy, v = stages.v;
     const TailStrategy guard = TailStrategy::GuardWithIf;
-    (void)layer;
 
+    // Phases, images and rows make one dimension of blocks, the first, which alone may exceed 65535. Blocks
+    // of all phases of the same rows follow each other and share their input in cache.
     Var cbk("c_block"), ct("c_thread"), ci("c_in"), ub("u_block"), ut("u_thread"), ui("u_in");
     Var vb("v_block"), vt("v_thread"), planes("planes");
     output.split(c, cbk, ct, record.block_channels, guard)
@@ -25,11 +25,11 @@ void schedule_gpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
         .fuse(qx, qy, planes)
         .fuse(planes, n, planes)
         .fuse(planes, vb, planes)
-        .reorder(ci, ui, ct, ut, vt, cbk, ub, planes)
+        .reorder(ci, ui, ct, ut, vt, planes, cbk, ub)
         .unroll(ci)
         .unroll(ui)
         .gpu_threads(ct, ut, vt)
-        .gpu_blocks(cbk, ub, planes);
+        .gpu_blocks(planes, cbk, ub);
 
     sum.compute_at(output, ct)
         .bound_extent(c, record.thread_channels)

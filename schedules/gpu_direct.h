@@ -6,7 +6,6 @@
 
 namespace unstride {
 
-void schedule_gpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer,
-                         const GpuDirect &record);
+void schedule_gpu_direct(const PhaseConvolutionStages &stages, const GpuDirect &record);
 
 } // namespace unstride

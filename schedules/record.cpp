@@ -21,11 +21,12 @@ constexpr auto cpu_direct_fields = std::tuple{std::pair{"lanes", &CpuDirect::lan
                                               std::pair{"unroll", &CpuDirect::unroll},
                                               std::pair{"stage_lanes", &CpuDirect::stage_lanes},
                                               std::pair{"split_blocks", &CpuDirect::split_blocks}};
-constexpr auto gpu_direct_fields = std::tuple{
-    std::pair{"lanes", &GpuDirect::lanes},       std::pair{"thread_channels", &GpuDirect::thread_channels},
-    std::pair{"thread_x", &GpuDirect::thread_x}, std::pair{"block_channels", &GpuDirect::block_channels},
-    std::pair{"block_x", &GpuDirect::block_x},   std::pair{"block_y", &GpuDirect::block_y},
-    std::pair{"unroll", &GpuDirect::unroll}};
+constexpr auto gpu_direct_fields = std::tuple{std::pair{"thread_channels", &GpuDirect::thread_channels},
+                                              std::pair{"thread_x", &GpuDirect::thread_x},
+                                              std::pair{"block_channels", &GpuDirect::block_channels},
+                                              std::pair{"block_x", &GpuDirect::block_x},
+                                              std::pair{"block_y", &GpuDirect::block_y},
+                                              std::pair{"unroll", &GpuDirect::unroll}};
 
 template<typename Record, typename Fields>
 nlohmann::json write_fields(const char *family, const Record &record, const Fields &fields) {

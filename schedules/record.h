@@ -33,7 +33,6 @@ struct CpuDirect {
 // Direct phase convolution on a GPU. A thread block computes block_channels * block_x * block_y outputs of
 // one phase; each thread thread_channels * thread_x of them in registers.
 struct GpuDirect {
-    int lanes = 1;
     int thread_channels = 4;
     int thread_x = 4;
     int block_channels = 32;

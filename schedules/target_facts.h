@@ -18,8 +18,7 @@ struct TargetFacts {
     int vector_lanes = 4; // of float32 in one register; 1 on GPUs
     int vector_registers = 16;
     bool fused_multiply_add = false;
-    bool multiply_by_lane = false; // FMLA takes one operand from a lane of a register (AArch64)
-    std::int64_t l1_bytes = 32 * 1024;
+    bool multiply_by_lane = false;      // FMLA takes one operand from a lane of a register (AArch64)
     std::int64_t l2_bytes = 512 * 1024; // of one core; what staging must fit in
 };
 
