@@ -92,8 +92,9 @@ void run(benchmark::State &state, const unstride_layer *layer, const std::string
     const std::size_t packed_bytes = dense_packed_bytes(layer);
     const std::size_t scratch_bytes = dense_scratch_bytes(layer, test.input_shape.data(), threads);
     const AlignedMemory packed = allocate(packed_bytes), scratch = allocate(scratch_bytes);
-    const unstride_weights weights = {test.data.weights.data(),
-                                      test.data.bias.empty() ? nullptr : test.data.bias.data()};
+    unstride_weights weights = {};
+    weights.kernel = test.data.weights.data();
+    if (!test.data.bias.empty()) weights.bias = test.data.bias.data();
     if (dense_pack(layer, &weights, packed.get(), packed_bytes) != UNSTRIDE_OK) return stop("pack");
 
     std::vector<float> output(test.expected.values.size());

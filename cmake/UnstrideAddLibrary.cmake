@@ -2,13 +2,15 @@
 # command: from find_package(Unstride), from Unstride's own sources in the same build, or, when
 # cross-compiling, from the build machine.
 #
-#   unstride_add_library(NAME LAYERS FILE.layers [TARGETS TARGET...] [LAYER LAYER...])
+#   unstride_add_library(NAME LAYERS FILE.layers [TARGETS TARGET...] [LAYER LAYER...]
+#                        [WEIGHTS DIR|FILE.safetensors [EXACT] [TENSORFLOW_FILTERS]])
 #
 # Link NAME to get the archive and `#include "NAME.h"` (and <unstride/unstride.hpp> for the C++ wrapper). NAME
 # prefixes every symbol. TARGETS are those of `unstride build`; without it the one for CMAKE_SYSTEM_PROCESSOR
 # is built. With several, NAME links the one for CMAKE_SYSTEM_PROCESSOR and each has a target of its own,
-# NAME::x86-64, NAME::aarch64, NAME::cuda, .... LAYER picks layers of the file. The library is rebuilt when
-# the file or the compiler changes.
+# NAME::x86-64, NAME::aarch64, NAME::cuda, .... LAYER picks layers of the file. With WEIGHTS the library holds
+# the layers' weights; EXACT and TENSORFLOW_FILTERS are the options of `unstride build`. The library is rebuilt
+# when the file, its weights or the compiler changes.
 
 include_guard(GLOBAL)
 
@@ -47,7 +49,7 @@ function(unstride_find_compiler compiler_result root_result)
 endfunction()
 
 function(unstride_add_library name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "LAYERS" "TARGETS;LAYER")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "EXACT;TENSORFLOW_FILTERS" "LAYERS;WEIGHTS" "TARGETS;LAYER")
     if (arg_UNPARSED_ARGUMENTS OR arg_KEYWORDS_MISSING_VALUES)
         message(FATAL_ERROR
             "unstride_add_library(${name}): cannot use: ${arg_UNPARSED_ARGUMENTS} ${arg_KEYWORDS_MISSING_VALUES}")
@@ -58,6 +60,28 @@ function(unstride_add_library name)
     cmake_path(ABSOLUTE_PATH arg_LAYERS NORMALIZE OUTPUT_VARIABLE layers)
     if (NOT EXISTS ${layers})
         message(FATAL_ERROR "unstride_add_library(${name}): there is no file ${layers}")
+    endif ()
+
+    set(options)
+    set(weight_files)
+    if (arg_WEIGHTS)
+        cmake_path(ABSOLUTE_PATH arg_WEIGHTS NORMALIZE OUTPUT_VARIABLE weights)
+        if (NOT EXISTS ${weights})
+            message(FATAL_ERROR "unstride_add_library(${name}): there is no file or folder ${weights}")
+        endif ()
+        set(weight_files ${weights})
+        if (IS_DIRECTORY ${weights})
+            file(GLOB weight_files CONFIGURE_DEPENDS ${weights}/*.npy)
+        endif ()
+        list(APPEND options --weights ${weights})
+    elseif (arg_EXACT OR arg_TENSORFLOW_FILTERS)
+        message(FATAL_ERROR "unstride_add_library(${name}): EXACT and TENSORFLOW_FILTERS need WEIGHTS")
+    endif ()
+    if (arg_EXACT)
+        list(APPEND options --exact)
+    endif ()
+    if (arg_TENSORFLOW_FILTERS)
+        list(APPEND options --tensorflow-filters)
     endif ()
 
     unstride_processor_target(processor_target)
@@ -77,7 +101,6 @@ function(unstride_add_library name)
     unstride_find_compiler(compiler root)
     set(include_dir ${root}/share/unstride/runtime/include)
     set(folder ${CMAKE_CURRENT_BINARY_DIR}/unstride/${name})
-    set(options)
     set(files)
     foreach (target IN LISTS arg_TARGETS)
         list(APPEND options --target ${target})
@@ -93,7 +116,7 @@ function(unstride_add_library name)
     endif ()
     add_custom_command(OUTPUT ${files}
         COMMAND ${compiler} build ${layers} --name ${name} ${options} --out ${folder} --quiet
-        DEPENDS ${layers} ${tools}
+        DEPENDS ${layers} ${weight_files} ${tools}
         COMMENT "Compiling the layers of library ${name}"
         VERBATIM)
     add_custom_target(${name}_archive DEPENDS ${files})

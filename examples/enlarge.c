@@ -26,22 +26,19 @@ int main(int argc, char **argv) {
     if (factor != 2 && factor != 4) return fprintf(stderr, "usage: %s INPUT 2|4 OUTPUT...\n", argv[0]), 2;
     if (read_picture(argv[1], &small) != 0) return 1;
 
-    /* The library says how large the result is, and how much memory its own form of the weights takes. */
+    /* The library says how large the result is. */
     const int64_t input_shape[4] = {1, small.height, small.width, 3};
     int64_t shape[4];
     int status = enlarge_output_shape(layer, input_shape, shape);
     if (status != UNSTRIDE_OK) return fprintf(stderr, "%s\n", enlarge_last_error()), 1;
     large =
         (picture){(int)shape[1], (int)shape[2], malloc((size_t)(shape[1] * shape[2] * 3) * sizeof(float))};
-    const size_t bytes = enlarge_packed_bytes(layer);
-    void *packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (large.pixels == NULL || packed == NULL) return fprintf(stderr, "out of memory\n"), 1;
+    if (large.pixels == NULL) return fprintf(stderr, "out of memory\n"), 1;
 
-    /* weights=bilinear: there are none to pass. */
+    /* weights=bilinear: the filter is part of the kernel, so there is nothing to pack. */
     const unstride_tensor input = unstride_dense(small.pixels, 4, input_shape);
     const unstride_tensor output = unstride_dense(large.pixels, 4, shape);
-    const unstride_arguments arguments = {.input = &input, .output = &output, .packed = packed};
-    status = enlarge_pack(layer, NULL, packed, bytes);
+    const unstride_arguments arguments = {.input = &input, .output = &output};
     double times[runs];
     for (int i = 0; i < runs && status == UNSTRIDE_OK; i++) {
         const double start = milliseconds();
@@ -56,6 +53,6 @@ int main(int argc, char **argv) {
            times[runs / 2], times[0], runs);
     for (int i = 3; i < argc; i++)
         status |= write_picture(argv[i], &large);
-    free(small.pixels), free(large.pixels), free(packed);
+    free(small.pixels), free(large.pixels);
     return status;
 }

@@ -34,11 +34,6 @@ LayerParameters decode_parameters(const std::string &layer, const std::string &s
     }
     if (!found) throw Halide::CompileError("unknown instruction set " + instruction_set);
 
-    for (const Stage &stage : parsed.layers[0].stages) {
-        const auto *transposed = std::get_if<TransposedConv>(&stage.operation);
-        if (transposed != nullptr)
-            result.bilinear_weights = transposed->weights == WeightInitialiser::bilinear;
-    }
     return result;
 }
 

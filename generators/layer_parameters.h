@@ -13,7 +13,6 @@ struct LayerParameters {
     PhaseConvolution convolution;
     ScheduleRecord record;
     TargetFacts target;
-    bool bilinear_weights = false; // the layer brings no weights: they are the bilinear initialiser's
 };
 
 // Decodes `layer` (a chain in the layer language), `schedule` (a record as JSON) and `instruction_set` (a

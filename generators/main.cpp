@@ -3,21 +3,132 @@
 // Usage: unstride-generators JOBS.json. The file is an array of
 //   {"generator": "phase_convolution", "function": NAME, "folder": DIR, "target": HALIDE TARGET,
 //    "emit": ["object", "assembly", "stmt"], "parameters": {"layer": …, "schedule": …, "instruction_set": …}}
-// and {"runtime": FILE.o, "target": HALIDE TARGET} for a standalone runtime. Exit code 0 if every job
-// succeeded.
+// and {"runtime": FILE.o, "target": HALIDE TARGET} for a standalone runtime, and {"pack": FILE, …} for
+// weights that are packed here and now, see pack_weights. Exit code 0 if every job succeeded.
 #include <Halide.h>
 #include <nlohmann/json.hpp>
 
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <fstream>
 #include <map>
+#include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace {
 
+// Halide's own way of throwing its errors does not survive its switch to a larger stack.
+struct ErrorReporter : Halide::CompileTimeErrorReporter {
+    void warning(const char *text) override { std::fputs(text, stderr); }
+    void error(const char *text) override {
+        std::fputs(text, stderr);
+        std::exit(1);
+    }
+};
+
+Halide::Internal::AbstractGeneratorPtr make_generator(const std::string &name, const Halide::Target &target,
+                                                      const nlohmann::json &parameters) {
+    auto generator =
+        Halide::Internal::get_registered_generators().create(name, Halide::GeneratorContext(target));
+    for (const auto &[parameter, value] : parameters.items())
+        generator->set_generatorparam_value(parameter, value.get<std::string>());
+    return generator;
+}
+
+// Numbers of a layer for the packing of each group in turn.
+class GroupedNumbers {
+public:
+    // From a file of f32 in this machine's byte order; without one a group's are a single zero.
+    GroupedNumbers(const nlohmann::json &job, const char *name, std::size_t groups) : groups(groups) {
+        if (!job.contains(name)) return;
+        const std::string path = job.at(name).get<std::string>();
+        std::ifstream file(path, std::ios::binary | std::ios::ate);
+        const std::streamoff bytes = file.tellg();
+        if (bytes <= 0 || static_cast<std::size_t>(bytes) % (groups * sizeof(float)) != 0)
+            throw std::runtime_error(path + " does not hold the same count of numbers for every group");
+        numbers.resize(static_cast<std::size_t>(bytes) / sizeof(float));
+        file.seekg(0);
+        if (!file.read(reinterpret_cast<char *>(numbers.data()), bytes))
+            throw std::runtime_error("cannot read " + path);
+    }
+
+    Halide::Runtime::Buffer<float> group(std::size_t index) {
+        const std::size_t count = numbers.size() / groups;
+        if (numbers.empty()) return Halide::Runtime::Buffer<float>(&zero, 1);
+        return Halide::Runtime::Buffer<float>(numbers.data() + index * count, static_cast<int>(count));
+    }
+    Halide::Runtime::Buffer<float> group(std::size_t index, const std::vector<int> &extent) {
+        float *const first = group(index).data();
+        return Halide::Runtime::Buffer<float>(first, extent);
+    }
+
+private:
+    const std::size_t groups;
+    std::vector<float> numbers;
+    float zero = 0;
+};
+
+// Tensors of the same extents, one a group, each at a multiple of the alignment and zeros between them.
+class PaddedTensors {
+public:
+    PaddedTensors(std::vector<int> extent, std::size_t groups, std::size_t alignment)
+        : extent(std::move(extent)) {
+        std::size_t bytes = sizeof(float);
+        for (const int size : this->extent)
+            bytes *= static_cast<std::size_t>(size);
+        stride = (bytes + alignment - 1) / alignment * alignment / sizeof(float);
+        numbers.resize(groups * stride);
+    }
+
+    Halide::Runtime::Buffer<float> group(std::size_t index) {
+        return Halide::Runtime::Buffer<float>(numbers.data() + index * stride, extent);
+    }
+    void write(std::ostream &file) const {
+        file.write(reinterpret_cast<const char *>(numbers.data()),
+                   static_cast<std::streamsize>(numbers.size() * sizeof(float)));
+    }
+
+private:
+    std::vector<int> extent;
+    std::size_t stride;
+    std::vector<float> numbers;
+};
+
+// Runs the packing kernel of a layer in this process:
+//   {"pack": FILE, "target_features": FEATURES, "parameters": as those of the object,
+//    "groups": G, "alignment": BYTES, "kernel": FILE, "bias": FILE, "scale": FILE, "prelu": FILE,
+//    "kernel_extent": […], "weight_extent": […], "parameter_extent": […]}
+// with extents of one group, innermost first. Reads files of f32, groups one after the other; what the layer
+// does not have is left out. Writes the weights of every group, then the parameters of every group.
+void pack_weights(const nlohmann::json &job) {
+    const auto groups = job.at("groups").get<std::size_t>();
+    const auto alignment = job.at("alignment").get<std::size_t>();
+    const auto extent = [&](const char *name) { return job.at(name).get<std::vector<int>>(); };
+    GroupedNumbers kernel(job, "kernel", groups), bias(job, "bias", groups), scale(job, "scale", groups),
+        prelu(job, "prelu", groups);
+    PaddedTensors weights(extent("weight_extent"), groups, alignment),
+        parameters(extent("parameter_extent"), groups, alignment);
+    const Halide::Target target("host" + job.at("target_features").get<std::string>());
+    const Halide::Callable pack =
+        make_generator("weight_packing", target, job.at("parameters"))->compile_to_callable();
+    for (std::size_t g = 0; g < groups; g++) {
+        const int code = pack(kernel.group(g, extent("kernel_extent")), bias.group(g), scale.group(g),
+                              prelu.group(g), weights.group(g), parameters.group(g));
+        if (code != 0) throw std::runtime_error("packing failed with code " + std::to_string(code));
+    }
+    const std::string path = job.at("pack").get<std::string>();
+    std::ofstream file(path, std::ios::binary);
+    weights.write(file);
+    parameters.write(file);
+    if (!file.flush()) throw std::runtime_error("cannot write " + path);
+}
+
 void run_job(const nlohmann::json &job) {
+    if (job.contains("pack")) return pack_weights(job);
     const Halide::Target target(job.at("target").get<std::string>());
     if (job.contains("runtime")) {
         Halide::compile_standalone_runtime(job.at("runtime").get<std::string>(), target);
@@ -32,12 +143,8 @@ void run_job(const nlohmann::json &job) {
     const std::string function = job.at("function").get<std::string>();
     const std::string base = job.at("folder").get<std::string>() + "/" + function;
 
-    const auto &registry = Halide::Internal::get_registered_generators();
-    auto generator =
-        registry.create(job.at("generator").get<std::string>(), Halide::GeneratorContext(target));
-    for (const auto &[name, value] : job.at("parameters").items()) {
-        generator->set_generatorparam_value(name, value.get<std::string>());
-    }
+    const auto generator =
+        make_generator(job.at("generator").get<std::string>(), target, job.at("parameters"));
     const Halide::Module module = generator->build_module(function);
     std::map<Halide::OutputFileType, std::string> files;
     for (const auto &emitted : job.at("emit")) {
@@ -58,6 +165,8 @@ int main(int argc, char **argv) {
     // vectors and takes them apart again inside the innermost loop (60 instructions for 32 multiply-adds
     // instead of 52).
     setenv("HL_LLVM_ARGS", "-vectorize-slp=false", 1);
+    static ErrorReporter reporter;
+    Halide::set_custom_compile_time_error_reporter(&reporter);
     try {
         std::ifstream file(argv[1]);
         for (const auto &job : nlohmann::json::parse(file))

@@ -1,13 +1,12 @@
 // Brings weights from the framework's layout into the one that the compute kernel walks, so that this layout
 // is known to generators only.
 //
-//   packed(c in block, ci, tx, ty, qx, qy, block) = kernel[output channel][input channel][ky(qy, ty)][kx(qx,
-//   tx)]
-//
-// where kx and ky are the kernel indices of that phase's taps; zero beyond a phase's taps and beyond the last
-// channel. Frameworks store transposed convolutions as (CI, CO/groups, ky, kx) and convolutions as (CO,
-// CI/groups, ky, kx).
+// A tap's weight is the sum of its kernel elements (several where nearest upsampling repeats a pixel), times
+// the scales that are folded in; sums and products are made in double and rounded once. Frameworks store
+// transposed convolutions as (CI, CO/groups, [kz,] ky, kx) and convolutions as (CO, CI/groups, [kz,] ky, kx);
+// a pixel_shuffle or pixel_unshuffle beside the convolution says which of their channels meet.
 #include "generators/layer_parameters.h"
+#include "generators/phase_tensors.h"
 #include "generators/tap_table.h"
 
 #include <Halide.h>
@@ -24,59 +23,197 @@ public:
 
     void configure() {
         parameters = decode_parameters(layer, schedule_record, instruction_set);
-        kernel = add_input<Buffer<float, 4>>(
-            "kernel"); // innermost first, as stored; not read for bilinear weights
-        bias = add_input<Buffer<float, 1>>("bias"); // zeros where the layer has none
-        packed = add_output<Buffer<float, 7>>("packed");
-        packed_bias = add_output<Buffer<float, 1>>("packed_bias");
+        const PhaseConvolution &conv = parameters.convolution;
+        kernel = add_input<Buffer<float>>("kernel", static_cast<int>(conv.axes.size()) + 2);
+        bias = add_input<Buffer<float>>("bias", 1);
+        scale = add_input<Buffer<float>>("scale", 1);
+        prelu = add_input<Buffer<float>>("prelu", 1);
+        packed = add_output<Buffer<float>>("packed",
+                                           static_cast<int>(packed_extents(conv, parameters.record).size()));
+        rows = add_output<Buffer<float>>("packed_parameters", 2);
     }
 
     void generate() {
         const PhaseConvolution &conv = parameters.convolution;
-        const TapProgression taps_x = conv.axes[1].progression(), taps_y = conv.axes[0].progression();
-        const int block = block_channels(parameters.record);
-        const int output_channels = static_cast<int>(conv.output_channels);
-
-        const Expr channel = cb * block + cl;
-        const Expr co = min(channel, output_channels - 1);
-        const auto index = [](const TapProgression &taps, const Expr &q, const Expr &t, std::int64_t extent) {
-            return clamp(table(taps.first_kernel_index, q) + t * static_cast<int>(taps.kernel_step), 0,
-                         static_cast<int>(extent) - 1);
-        };
-        const Expr kx = index(taps_x, qx, tx, conv.axes[1].kernel),
-                   ky = index(taps_y, qy, ty, conv.axes[0].kernel);
-        Expr weight;
-        if (parameters.bilinear_weights) {
-            const Expr same_channel = conv.depthwise() ? cast<bool>(true) : co == ci;
-            weight = select(same_channel, triangle(kx, 1) * triangle(ky, 0), 0.0f);
-        } else if (conv.depthwise()) {
-            weight = (*kernel)(kx, ky, 0, co);
-        } else {
-            weight = conv.input_channels_first ? (*kernel)(kx, ky, co, ci) : (*kernel)(kx, ky, ci, co);
-        }
-        const Expr exists =
-            channel < output_channels && tx < table(taps_x.count, qx) && ty < table(taps_y.count, qy);
-        (*packed)(cl, ci, tx, ty, qx, qy, cb) = select(exists, weight, 0.0f);
-        (*packed_bias)(c) = select(c < output_channels, (*bias)(min(c, output_channels - 1)), 0.0f);
+        vars.emplace(conv.axes.size());
+        std::vector<Var> at;
+        for (std::size_t d = 0; d < packed_extents(conv, parameters.record).size(); d++)
+            at.emplace_back("d" + std::to_string(d));
+        (*packed)(at) = conv.weights == WeightSource::learned ? cast<float>(packed_weight(at)) : Expr(0.0f);
+        pack_parameters();
     }
 
     void schedule() {} // runs once a set of weights: plain loops
 
 private:
-    // The bilinear initialiser on one axis, the filler that Caffe and FCN define for kernel k: fc = ceil(k /
-    // 2), centre = (k - 1) / (2 fc), w[t] = 1 - |t / fc - centre|. Computed in double and rounded once.
-    Expr triangle(const Expr &t, std::size_t axis) const {
-        const double k = static_cast<double>(parameters.convolution.axes[axis].kernel);
-        const double fc = std::ceil(k / 2), centre = (k - 1) / (2 * fc);
-        return cast<float>(Expr(1.0) - abs(cast<double>(t) / Expr(fc) - Expr(centre)));
+    LayerParameters parameters;
+    Input<Buffer<float>> *kernel = nullptr;
+    Input<Buffer<float>> *bias = nullptr;
+    Input<Buffer<float>> *scale = nullptr;
+    Input<Buffer<float>> *prelu = nullptr;
+    Output<Buffer<float>> *packed = nullptr;
+    Output<Buffer<float>> *rows = nullptr;
+    std::optional<PhaseVars> vars;
+
+    // A number for each tap and phase of an axis.
+    template<typename Value>
+    Expr tap_table(const PhaseAxis &axis, const Expr &tap, const Expr &q, Value value) const {
+        const int taps = std::max(1, static_cast<int>(axis.max_taps()));
+        Buffer<int> numbers(std::vector<int>{taps, static_cast<int>(axis.phase_count())});
+        numbers.fill(0);
+        for (std::size_t phase = 0; phase < axis.phases.size(); phase++) {
+            for (std::size_t j = 0; j < axis.phases[phase].taps.size(); j++)
+                numbers(static_cast<int>(j), static_cast<int>(phase)) =
+                    static_cast<int>(value(axis.phases[phase].taps[j]));
+        }
+        return numbers(clamp(tap, 0, taps - 1), q);
     }
 
-    LayerParameters parameters;
-    Input<Buffer<float, 4>> *kernel = nullptr;
-    Input<Buffer<float, 1>> *bias = nullptr;
-    Output<Buffer<float, 7>> *packed = nullptr;
-    Output<Buffer<float, 1>> *packed_bias = nullptr;
-    Var c{"c"}, cl{"cl"}, cb{"cb"}, ci{"ci"}, tx{"tx"}, ty{"ty"}, qx{"qx"}, qy{"qy"};
+    // The framework's channel for channel c of the layer at one pixel of a block.
+    static Expr framework_channel(const Expr &c, const Expr &pixel, std::int64_t block, std::int64_t channels,
+                                  ShuffleOrder order) {
+        if (block == 1) return c;
+        return order == ShuffleOrder::crd ? c * static_cast<int>(block) + pixel
+                                          : pixel * static_cast<int>(channels) + c;
+    }
+
+    Expr output_channel(const Expr &c, const Expr &pixel) const {
+        const PhaseConvolution &conv = parameters.convolution;
+        return framework_channel(c, pixel, conv.shuffle_block(), conv.output_channels, conv.shuffle_order);
+    }
+
+    // A per-channel input at the framework's place for channel c of a pixel.
+    Expr per_channel(Input<Buffer<float>> *values, const Expr &c, const Expr &pixel,
+                     const EpilogueStage &stage) const {
+        const Expr channel = stage.before_shuffle ? output_channel(c, pixel) : c;
+        const std::int64_t last = parameters.convolution.kernel_output_channels() *
+                                      (stage.before_shuffle ? parameters.convolution.shuffle_block() : 1) -
+                                  1;
+        return cast<double>((*values)(clamp(channel, 0, static_cast<int>(last))));
+    }
+
+    // The weight of output channel c, input channel ci, taps and phases (x first), in double.
+    Expr weight(const Expr &c, const Expr &ci, const std::vector<Expr> &taps,
+                const std::vector<Expr> &phases) {
+        const PhaseConvolution &conv = parameters.convolution;
+        const std::vector<const PhaseAxis *> axes = axes_from_x(conv);
+        // Shuffle and unshuffle pixels, the last axis fastest.
+        Expr shuffled = 0, unshuffled = 0;
+        for (std::size_t axis = axes.size(); axis-- > 0;) {
+            const PhaseAxis &lowered = *axes[axis];
+            if (lowered.shuffle > 1) {
+                std::vector<std::int64_t> indices;
+                for (const auto &phase : lowered.phases)
+                    indices.push_back(phase.shuffle_index);
+                shuffled = shuffled * static_cast<int>(lowered.shuffle) + table(indices, phases[axis]);
+            }
+            if (lowered.unshuffle > 1)
+                unshuffled = unshuffled * static_cast<int>(lowered.unshuffle) +
+                             tap_table(lowered, taps[axis], phases[axis],
+                                       [](const Tap &tap) { return tap.unshuffle_index; });
+        }
+        const std::int64_t outputs = conv.kernel_output_channels();
+        const Expr inside = clamp(c, 0, static_cast<int>(outputs) - 1);
+        const Expr co = output_channel(inside, shuffled);
+        const Expr pixel = clamp(unshuffled, 0, static_cast<int>(conv.unshuffle_block()) - 1);
+        const Expr in =
+            framework_channel(ci, pixel, conv.unshuffle_block(), conv.input_channels, conv.unshuffle_order);
+
+        Region merged;
+        std::vector<Expr> counts, at;
+        for (std::size_t axis = 0; axis < axes.size(); axis++) {
+            std::int64_t most = 1;
+            for (const auto &phase : axes[axis]->phases) {
+                for (const Tap &tap : phase.taps)
+                    most = std::max(most, tap.kernel_count);
+            }
+            merged.emplace_back(0, static_cast<int>(most));
+        }
+        RDom r(merged);
+        Expr exists = c < static_cast<int>(outputs);
+        for (std::size_t axis = 0; axis < axes.size(); axis++) {
+            const PhaseAxis &lowered = *axes[axis];
+            const Expr begin =
+                tap_table(lowered, taps[axis], phases[axis], [](const Tap &tap) { return tap.kernel_begin; });
+            const Expr count =
+                tap_table(lowered, taps[axis], phases[axis], [](const Tap &tap) { return tap.kernel_count; });
+            const RVar element = r[static_cast<int>(axis)];
+            exists =
+                exists && element < count && taps[axis] < table(lowered.progression().count, phases[axis]);
+            at.push_back(clamp(begin + element, 0, static_cast<int>(lowered.kernel) - 1));
+        }
+        if (conv.depthwise()) {
+            at.insert(at.end(), {Expr(0), co});
+        } else if (conv.input_channels_first) {
+            at.insert(at.end(), {co, in});
+        } else {
+            at.insert(at.end(), {in, co});
+        }
+        Expr total = sum(select(exists, cast<double>((*kernel)(at)), Expr(0.0)));
+        for (const EpilogueStage &stage : conv.folded) {
+            if (std::holds_alternative<Scale>(stage.operation))
+                total *= per_channel(scale, inside, shuffled, stage);
+        }
+        return total;
+    }
+
+    // Which weight a place of the packed tensor holds.
+    Expr packed_weight(const std::vector<Var> &at) {
+        const PhaseConvolution &conv = parameters.convolution;
+        const std::size_t axes = conv.axes.size();
+        const auto range = [&](std::size_t first) {
+            return std::vector<Expr>(at.begin() + static_cast<std::ptrdiff_t>(first),
+                                     at.begin() + static_cast<std::ptrdiff_t>(first + axes));
+        };
+        const auto *columns = std::get_if<CpuColumns>(&parameters.record.parameters);
+        if (columns == nullptr && conv.depthwise()) return weight(at[0], 0, range(1), range(1 + axes));
+        if (columns == nullptr) {
+            const int block = block_channels(parameters.record);
+            return weight(at[1 + 2 * axes + 1] * block + at[0], at[1], range(2), range(2 + axes));
+        }
+        // Column l is channel c of a slot for each axis, x fastest; a slot is tap * phases + phase.
+        const Expr l = at[2] * columns->block() + at[0];
+        const int channels = static_cast<int>(conv.kernel_output_channels());
+        Expr slot = l / channels;
+        std::vector<Expr> taps, phases;
+        for (const PhaseAxis *axis : axes_from_x(conv)) {
+            const int slots = static_cast<int>(column_slots(*axis)),
+                      count = static_cast<int>(axis->phase_count());
+            const Expr here = slot % slots;
+            taps.push_back(here / count);
+            phases.push_back(here % count);
+            slot = slot / slots;
+        }
+        return select(slot == 0, weight(l % channels, at[1], taps, phases), Expr(0.0));
+    }
+
+    void pack_parameters() {
+        const PhaseConvolution &conv = parameters.convolution;
+        Var i{"i"}, row{"row"};
+        int padded = parameter_extents(conv, parameters.record)[0];
+        if (conv.parameters_before_shuffle()) padded /= static_cast<int>(conv.shuffle_block());
+        const int channels = static_cast<int>(conv.kernel_output_channels());
+        const Expr c = clamp(i % padded, 0, channels - 1), pixel = i / padded;
+        Expr folded = Expr(0.0);
+        for (const EpilogueStage &stage : conv.folded) {
+            const bool is_bias = std::holds_alternative<Bias>(stage.operation);
+            const Expr value = per_channel(is_bias ? bias : scale, c, pixel, stage);
+            folded = is_bias ? folded + value : folded * value;
+        }
+        const std::vector<EpilogueStage> kinds = conv.channel_parameters();
+        const std::size_t from_epilogue = static_cast<std::size_t>(
+            std::count_if(conv.folded.begin(), conv.folded.end(),
+                          [](const auto &stage) { return std::holds_alternative<Bias>(stage.operation); }));
+        Expr value = Expr(0.0);
+        for (std::size_t k = 0; k < kinds.size(); k++) {
+            Input<Buffer<float>> *source = std::holds_alternative<Bias>(kinds[k].operation)    ? bias
+                                           : std::holds_alternative<Scale>(kinds[k].operation) ? scale
+                                                                                               : prelu;
+            const Expr number = k < from_epilogue ? folded : per_channel(source, c, pixel, kinds[k]);
+            value = select(row == static_cast<int>(k), number, value);
+        }
+        (*rows)(i, row) = cast<float>(select(i % padded < channels, value, Expr(0.0)));
+    }
 };
 
 } // namespace unstride

@@ -1,22 +1,20 @@
-// Enumerates the small space of register tiles and task shapes and takes the one with the least modelled
-// cost.
+// Enumerates the small space of register tiles and task shapes of each family that can compute a layer, and
+// takes the one with the least modelled cost.
 //
-// The model counts cycles of the innermost loop. A step multiplies one input channel of a tile: `vectors`
-// weight loads, one broadcast for each pixel, vectors * pixels multiply-adds. It costs the largest of
+// The model counts cycles of the innermost loop. A step takes one input channel: it loads some vectors,
+// broadcasts some numbers, and multiplies each with each. It costs the largest of
 //   - two multiply-adds a cycle;
 //   - 1.33 loads a cycle: of 118 GFLOP/s that a Zen 4 core has, AVX2 tiles of 12 accumulators reached 109
-//   with
-//     8 loads a step (2x3x2) and 75 with 13 (1x6x2), and one of 8 accumulators 104 with 6 loads (2x2x2);
+//     with 8 loads a step (2x3x2) and 75 with 13 (1x6x2), and one of 8 accumulators 104 with 6 loads (2x2x2);
 //   - 4.75 cycles from one multiply-add to the next on the same accumulator: 4, and what loads are late (81
-//   for
-//     2x1x4).
-// Tiles that overhang the ends of rows or columns do the work of whole tiles; of the last block of channels
-// only the vectors that are stored remain (the others are dead code).
+//     for 2x1x4).
+// Tiles that overhang the ends of rows or columns do the work of whole tiles.
 #include "schedules/analytic_default.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 namespace unstride {
 
@@ -32,54 +30,115 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) {
 
 std::int64_t outputs_of_phase(const PhaseAxis &axis) {
     const std::int64_t size =
-        axis.output_size == dynamic_size ? axis.size.apply(planned_size) : axis.output_size;
-    return std::max<std::int64_t>(1, divide_up(size, static_cast<std::int64_t>(axis.phases.size())));
+        axis.output_size == dynamic_size ? axis.output_for(planned_size) : axis.output_size;
+    return std::max<std::int64_t>(1, divide_up(size, axis.phase_count()));
 }
 
-bool divides_channels(const PhaseConvolution &layer, const CpuDirect &tile) {
-    return layer.output_channels % (tile.lanes * tile.vectors) == 0;
+std::int64_t planned_batch(const PhaseConvolution &layer) {
+    return layer.batch == dynamic_size ? 1 : std::max<std::int64_t>(1, layer.batch);
 }
 
-// Cycles of one step of a register tile that computes `vectors` of its vectors.
-double step_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuDirect &tile,
-                   double vectors) {
-    const double pixels = tile.tile_x * tile.tile_y;
-    const double multiplies = vectors * pixels * (target.fused_multiply_add ? 1 : 2);
-    // SSE has no broadcasting load: a shuffle follows each.
-    double loads = vectors + pixels * (target.fused_multiply_add ? 1 : 2);
-    if (layer.depthwise()) loads = vectors + vectors * pixels; // every input value is a vector
-    // By lane, loads and multiply-adds share the issue slots of narrow cores: what loads take is lost. A
-    // pixel costs its load and its address, and more than a handful of addresses spill.
-    if (tile.stage_lanes > 1) return multiplies / 2 + (vectors + 3 * pixels / tile.stage_lanes) / 2;
-    const double latency = 4.75 * (target.fused_multiply_add ? 1 : 2);
+// Planes of a volume; 1 for images.
+std::int64_t planes(const PhaseConvolution &layer) {
+    return layer.axes.size() > 2 ? outputs_of_phase(layer.axes[0]) : 1;
+}
+
+std::int64_t phase_count(const PhaseConvolution &layer) {
+    std::int64_t count = 1;
+    for (const PhaseAxis &axis : layer.axes)
+        count *= axis.phase_count();
+    return count;
+}
+
+double taps_of_all_phases(const PhaseConvolution &layer) {
+    double taps = 1;
+    for (const PhaseAxis &axis : layer.axes)
+        taps *= static_cast<double>(axis.total_taps());
+    return taps;
+}
+
+// Cycles of a step that multiplies each of `vectors` loaded vectors with each of `broadcasts` numbers.
+double step_cycles(const TargetFacts &target, double vectors, double broadcasts) {
+    // SSE has no broadcasting load, a shuffle follows each; and it multiplies and adds apart.
+    const double operations = target.fused_multiply_add ? 1 : 2;
+    const double multiplies = vectors * broadcasts * operations;
+    const double loads = vectors + broadcasts * operations;
+    const double latency = 4.75 * operations;
     // The share added for loads ranks tiles that all keep the multipliers busy.
     return std::max({multiplies / 2, loads / 1.33, latency}) + 0.05 * loads;
 }
 
-// Modelled cycles of the whole layer with this tile, up to a factor that all tiles share.
-double tile_cost(const PhaseConvolution &layer, const TargetFacts &target, const CpuDirect &tile) {
-    const std::int64_t tiles = divide_up(outputs_of_phase(layer.axes[1]), tile.tile_x) *
-                               divide_up(outputs_of_phase(layer.axes[0]), tile.tile_y);
-    const std::int64_t channel_vectors = divide_up(layer.output_channels, tile.lanes);
+// A step that multiplies by lane: loads and multiply-adds share the issue slots of narrow cores, so what
+// loads take is lost. A pixel costs its load and its address, and more than a handful of addresses spill.
+double lane_step_cycles(double vectors, double pixels, int stage_lanes) {
+    return vectors * pixels / 2 + (vectors + 3 * pixels / stage_lanes) / 2;
+}
+
+// Entering and leaving a register tile: the bias, addresses, results.
+double tile_overhead(double accumulators) {
+    return 20 + 2 * accumulators;
+}
+
+// Steps that a tile of every phase takes, all phases together.
+double steps_of_all_phases(const PhaseConvolution &layer) {
+    return std::max(static_cast<double>(phase_count(layer)), taps_of_all_phases(layer)) *
+           static_cast<double>(layer.channels_per_output());
+}
+
+// A schedule with its modelled cycles for one image.
+template<typename Record>
+struct Choice {
+    Record record;
+    double cycles = std::numeric_limits<double>::infinity();
+
+    // Ties stay with the one found first.
+    void offer(const Record &other, double cost) {
+        if (cost >= cycles * 0.999) return;
+        record = other;
+        cycles = cost;
+    }
+};
+
+bool divides_channels(const PhaseConvolution &layer, const CpuDirect &tile) {
+    return layer.kernel_output_channels() % (tile.lanes * tile.vectors) == 0;
+}
+
+double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuDirect &tile) {
+    const double pixels = tile.tile_x * tile.tile_y;
+    const double tiles =
+        static_cast<double>(planes(layer) * divide_up(outputs_of_phase(layer.x()), tile.tile_x) *
+                            divide_up(outputs_of_phase(layer.y()), tile.tile_y));
+    // Of the last block of channels only the vectors that are stored remain: the others are dead code.
+    const std::int64_t channel_vectors = divide_up(layer.kernel_output_channels(), tile.lanes);
     const double whole_blocks = static_cast<double>(channel_vectors / tile.vectors);
     const double last_vectors = static_cast<double>(channel_vectors % tile.vectors);
-    // Entering and leaving a tile loads the bias, computes addresses and stores the results.
-    const double taps = static_cast<double>(layer.axes[0].total_taps() * layer.axes[1].total_taps()) /
-                        static_cast<double>(layer.axes[0].phases.size() * layer.axes[1].phases.size());
-    const double steps = std::max(1.0, taps) * static_cast<double>(layer.channels_per_group());
     const auto block = [&](double vectors) {
-        return steps * step_cycles(layer, target, tile, vectors) + 20 +
-               2.0 * vectors * tile.tile_x * tile.tile_y;
+        const double step = tile.stage_lanes > 1 ? lane_step_cycles(vectors, pixels, tile.stage_lanes)
+                                                 : step_cycles(target, vectors, pixels);
+        return steps_of_all_phases(layer) * step +
+               static_cast<double>(phase_count(layer)) * tile_overhead(vectors * pixels);
     };
     // A guarded last block keeps its loops in two versions and cannot be shared among tasks.
     const double guard = divides_channels(layer, tile) ? 1 : 1.15;
-    return guard * static_cast<double>(tiles) *
-           (whole_blocks * block(tile.vectors) + (last_vectors > 0 ? block(last_vectors) : 0));
+    double cycles =
+        guard * tiles * (whole_blocks * block(tile.vectors) + (last_vectors > 0 ? block(last_vectors) : 0));
+    if (layer.layout == Layout::nchw) {
+        // Elements go in and out one by one.
+        const double positions =
+            static_cast<double>(planes(layer) * outputs_of_phase(layer.x()) * outputs_of_phase(layer.y()));
+        cycles += positions * 2.5 *
+                  static_cast<double>(phase_count(layer) * layer.kernel_output_channels() +
+                                      layer.kernel_input_channels());
+    }
+    return cycles;
 }
 
-CpuDirect best_tile(const PhaseConvolution &layer, const TargetFacts &target) {
-    CpuDirect best;
-    double best_cost = std::numeric_limits<double>::infinity();
+Choice<CpuDirect> best_direct(const PhaseConvolution &layer, const TargetFacts &target) {
+    Choice<CpuDirect> best;
+    const bool by_lane = target.multiply_by_lane && layer.channels_per_output() % 4 == 0 &&
+                         layer.x().input_stride == 1 && layer.y().input_stride == 1;
+    // Ties go to more lanes, then fewer vectors (smaller weight panels), then lower tiles, of which more
+    // tasks can be made.
     for (int lanes = target.vector_lanes; lanes >= std::min(4, target.vector_lanes); lanes /= 2) {
         for (int vectors = 1; vectors <= 4; vectors++) {
             for (int tile_y = 1; tile_y <= 4; tile_y++) {
@@ -90,17 +149,39 @@ CpuDirect best_tile(const PhaseConvolution &layer, const TargetFacts &target) {
                     tile.tile_x = tile_x;
                     tile.tile_y = tile_y;
                     tile.strip = 1;
-                    const bool by_lane =
-                        target.multiply_by_lane && !layer.depthwise() && layer.channels_per_group() % 4 == 0;
                     tile.stage_lanes = by_lane ? 4 : 1;
                     tile.unroll = tile.stage_lanes;
+                    if (!violated_constraint(layer, target, {tile}))
+                        best.offer(tile, modelled_cycles(layer, target, tile));
+                }
+            }
+        }
+    }
+    return best;
+}
+
+Choice<CpuPlanar> best_planar(const PhaseConvolution &layer, const TargetFacts &target) {
+    Choice<CpuPlanar> best;
+    for (int lanes = target.vector_lanes; lanes >= 4; lanes /= 2) {
+        for (int tile_y = 1; tile_y <= 4; tile_y++) {
+            for (int vectors = 1; vectors <= 4; vectors++) {
+                for (int channels = 1; channels <= 24; channels++) {
+                    CpuPlanar tile;
+                    tile.lanes = lanes;
+                    tile.vectors = vectors;
+                    tile.channels = channels;
+                    tile.tile_y = tile_y;
+                    tile.strip = 1;
                     if (violated_constraint(layer, target, {tile})) continue;
-                    // Ties go to the tile found first: more lanes, then fewer vectors (smaller weight
-                    // panels), then lower tiles, of which more tasks can be made.
-                    const double cost = tile_cost(layer, target, tile);
-                    if (cost >= best_cost * 0.999) continue;
-                    best = tile;
-                    best_cost = cost;
+                    const double inputs = vectors * tile_y;
+                    const double tiles = static_cast<double>(
+                        planes(layer) * divide_up(outputs_of_phase(layer.x()), lanes * vectors) *
+                        divide_up(outputs_of_phase(layer.y()), tile_y) *
+                        divide_up(layer.kernel_output_channels(), channels));
+                    const double cost =
+                        tiles * (steps_of_all_phases(layer) * step_cycles(target, inputs, channels) +
+                                 static_cast<double>(phase_count(layer)) * tile_overhead(inputs * channels));
+                    best.offer(tile, cost);
                 }
             }
         }
@@ -109,22 +190,22 @@ CpuDirect best_tile(const PhaseConvolution &layer, const TargetFacts &target) {
 }
 
 // Grows a task until it stages three quarters of the L2 cache or tasks become too few to share among threads.
-void choose_task(const PhaseConvolution &layer, const TargetFacts &target, CpuDirect *record) {
+template<typename Record>
+void choose_task(const PhaseConvolution &layer, const TargetFacts &target, Record *record) {
     constexpr std::int64_t enough_tasks = 8; // for two threads with no more than 1/8 of idle time at the end
     const std::int64_t budget = target.l2_bytes * 3 / 4; // the rest holds weights and results
-    const std::int64_t tiles_x = divide_up(outputs_of_phase(layer.axes[1]), record->tile_x);
-    const std::int64_t tiles_y = divide_up(outputs_of_phase(layer.axes[0]), record->tile_y);
-    const std::int64_t batch = layer.batch == dynamic_size ? 1 : std::max<std::int64_t>(1, layer.batch);
-    const std::int64_t blocks = divide_up(layer.output_channels, record->lanes * record->vectors);
+    const TaskShape tile = task_shape({*record});
+    const std::int64_t tiles_x = divide_up(outputs_of_phase(layer.x()), tile.tile_x);
+    const std::int64_t tiles_y = divide_up(outputs_of_phase(layer.y()), tile.tile_y);
     const auto fits = [&](int strip, int rows) {
-        CpuDirect tried = *record;
+        Record tried = *record;
         tried.strip = strip;
         tried.rows = rows;
-        return staged_bytes(layer, tried) <= budget;
+        return staged_bytes(layer, {tried}) <= budget;
     };
     const auto tasks = [&] {
         const std::int64_t strips = record->strip == 0 ? 1 : divide_up(tiles_x, record->strip);
-        return batch * strips * divide_up(tiles_y, record->rows) * (record->split_blocks ? blocks : 1);
+        return planned_batch(layer) * planes(layer) * strips * divide_up(tiles_y, record->rows);
     };
 
     record->rows = 1;
@@ -136,8 +217,8 @@ void choose_task(const PhaseConvolution &layer, const TargetFacts &target, CpuDi
     }
     // Each further row of tiles shares the halo with the one above; four rows leave little of it to save. An
     // image of unknown height may be small: two rows of outputs make enough tasks of it.
-    if (layer.axes[0].output_size == dynamic_size) {
-        if (record->tile_y == 1 && fits(record->strip, 2)) record->rows = 2;
+    if (layer.y().output_size == dynamic_size) {
+        if (tile.tile_y == 1 && fits(record->strip, 2)) record->rows = 2;
         return;
     }
     while (record->rows < 4 && fits(record->strip, record->rows * 2)) {
@@ -147,52 +228,145 @@ void choose_task(const PhaseConvolution &layer, const TargetFacts &target, CpuDi
             break;
         }
     }
-    // Every task of a split stages the input again (12 % of an 8x8 layer with 256 channels): only where two
-    // threads would idle.
-    if (tasks() < 4 && blocks > 1 && divides_channels(layer, *record)) record->split_blocks = true;
+    if constexpr (std::is_same_v<Record, CpuDirect>) {
+        // Every task of a split stages the input again (12 % of an 8x8 layer with 256 channels): only where
+        // two threads would idle.
+        const std::int64_t blocks =
+            divide_up(layer.kernel_output_channels(), record->lanes * record->vectors);
+        record->split_blocks = tasks() < 4 && blocks > 1 && divides_channels(layer, *record);
+    }
 }
 
-CpuDirect cpu_default(const PhaseConvolution &layer, const TargetFacts &target) {
-    CpuDirect record = best_tile(layer, target);
+// Input channels of a step's body. Two-operand multiplies and adds need copies: of two steps at once some
+// would spill.
+int unrolled_channels(const PhaseConvolution &layer, const TargetFacts &target) {
+    return layer.channels_per_output() % 2 == 0 && target.fused_multiply_add ? 2 : 1;
+}
+
+CpuDirect finished(const PhaseConvolution &layer, const TargetFacts &target, CpuDirect record) {
     choose_task(layer, target, &record);
-    if (!layer.depthwise()) {
-        const std::int64_t channels = layer.channels_per_group();
-        // Two-operand multiplies and adds need copies: of two steps at once some would spill.
-        record.unroll = channels % 2 == 0 && target.fused_multiply_add ? 2 : 1;
-        // Twice the staged channels, so that the addresses of both loads are computed once.
-        if (record.stage_lanes > 1)
-            record.unroll = record.stage_lanes * (channels % (2 * record.stage_lanes) == 0 ? 2 : 1);
-    }
+    record.unroll = unrolled_channels(layer, target);
+    // Twice the staged channels, so that the addresses of both loads are computed once.
+    if (record.stage_lanes > 1)
+        record.unroll =
+            record.stage_lanes * (layer.channels_per_output() % (2 * record.stage_lanes) == 0 ? 2 : 1);
     return record;
+}
+
+CpuPlanar finished(const PhaseConvolution &layer, const TargetFacts &target, CpuPlanar record) {
+    choose_task(layer, target, &record);
+    return record;
+}
+
+Choice<CpuColumns> best_columns(const PhaseConvolution &layer, const TargetFacts &target) {
+    Choice<CpuColumns> best;
+    const double channels = static_cast<double>(layer.channels_per_output());
+    const double width = static_cast<double>(outputs_of_phase(layer.x()) + layer.x().halo());
+    const std::int64_t height = outputs_of_phase(layer.y());
+
+    CpuColumns task;
+    task.unroll = unrolled_channels(layer, target);
+    const std::int64_t weight_bytes =
+        column_count(layer) * layer.channels_per_output() * static_cast<std::int64_t>(sizeof(float));
+    task.blocks_outermost = weight_bytes > target.l2_bytes / 4;
+    // Long tasks: each computes the rows of columns around it anew.
+    if (layer.y().output_size == dynamic_size) {
+        task.rows = 16;
+    } else if (height > 1) {
+        const std::int64_t least = divide_up(height, 8), most = divide_up(height, 2);
+        task.rows = static_cast<int>(std::clamp(16 * layer.y().halo(), least, most));
+    } else if (layer.x().output_size != dynamic_size) {
+        task.strip = static_cast<int>(std::max<std::int64_t>(divide_up(outputs_of_phase(layer.x()), 4), 8));
+    } else {
+        task.strip = 64;
+    }
+    const double rows =
+        static_cast<double>(height) * (task.rows + static_cast<double>(layer.y().halo())) / task.rows;
+    const double volume = static_cast<double>(planes(layer)) *
+                          (layer.axes.size() > 2 ? 1 + static_cast<double>(layer.axes[0].halo()) : 1);
+    const double sums = static_cast<double>(planes(layer) * outputs_of_phase(layer.x()) * height) *
+                        static_cast<double>(layer.kernel_output_channels()) * taps_of_all_phases(layer);
+
+    // Ties go to fewer lanes: of few columns a narrow vector computes as many.
+    for (int lanes = std::min(4, target.vector_lanes); lanes <= target.vector_lanes; lanes *= 2) {
+        for (int vectors = 1; vectors <= 6; vectors++) {
+            for (int tile_x = 1; tile_x <= 12; tile_x++) {
+                CpuColumns tile = task;
+                tile.lanes = lanes;
+                tile.vectors = vectors;
+                tile.tile_x = tile_x;
+                if (violated_constraint(layer, target, {tile})) continue;
+                const double blocks = static_cast<double>(divide_up(column_count(layer), tile.block()));
+                const double products =
+                    blocks * std::ceil(width / tile_x) * rows * volume *
+                    (channels * step_cycles(target, vectors, tile_x) + tile_overhead(2 * vectors * tile_x));
+                best.offer(tile, products + 0.7 * sums);
+            }
+        }
+    }
+    return best;
+}
+
+CpuChannelwise channelwise_default(const PhaseConvolution &layer, const TargetFacts &target) {
+    CpuChannelwise record;
+    record.lanes = target.vector_lanes;
+    record.lanes_along_x = layer.layout == Layout::nchw && record.lanes > 1;
+    if (!record.lanes_along_x) {
+        const auto covered = [&](int lanes) { return divide_up(layer.output_channels, lanes) * lanes; };
+        while (record.lanes > layer.output_channels)
+            record.lanes /= 2;
+        // The last vector overlaps the one before it: narrower vectors waste less where it does by much.
+        while (record.lanes > 4 && covered(record.lanes) > covered(record.lanes / 2))
+            record.lanes /= 2;
+    }
+    const std::int64_t phases = layer.x().phase_count();
+    record.unroll_phases = phases <= 8 ? static_cast<int>(phases) : 4;
+    record.rows = static_cast<int>(std::clamp<std::int64_t>(outputs_of_phase(layer.y()) / 8, 1, 8));
+    return record;
+}
+
+ScheduleRecord cpu_default(const PhaseConvolution &layer, const TargetFacts &target) {
+    if (layer.depthwise()) return {channelwise_default(layer, target)};
+    const Choice<CpuDirect> direct = best_direct(layer, target);
+    const Choice<CpuPlanar> planar = best_planar(layer, target);
+    const Choice<CpuColumns> columns = best_columns(layer, target);
+    if (columns.cycles < std::min(direct.cycles, planar.cycles)) return {columns.record};
+    if (planar.cycles < direct.cycles) return {finished(layer, target, planar.record)};
+    return {finished(layer, target, direct.record)};
 }
 
 // 64 channels by 32 outputs a block in threads of 4x8 hold 32 sums each, far below the register limit; few
 // channels or narrow images shrink the block so that no thread idles.
 GpuDirect gpu_default(const PhaseConvolution &layer) {
     GpuDirect record;
-    const std::int64_t channels = layer.output_channels;
+    const std::int64_t channels = layer.kernel_output_channels();
     record.thread_channels = channels >= 4 ? 4 : 1;
     record.block_channels = record.thread_channels;
     while (record.block_channels < 64 && record.block_channels < channels)
         record.block_channels *= 2;
-    const std::int64_t width = outputs_of_phase(layer.axes[1]);
+    const std::int64_t width = outputs_of_phase(layer.x());
     record.thread_x = width >= 8 ? 8 : width >= 4 ? 4 : 1;
     record.block_x = record.thread_x;
     while (record.block_x < 32 && record.block_x < width)
         record.block_x *= 2;
     const int threads = record.block_channels / record.thread_channels * (record.block_x / record.thread_x);
-    const std::int64_t height = outputs_of_phase(layer.axes[0]);
+    const std::int64_t height = outputs_of_phase(layer.y());
     while (threads * record.block_y < 64 && record.block_y < 8 && record.block_y < height)
         record.block_y *= 2;
-    record.unroll = layer.channels_per_group() % 4 == 0 ? 4 : 1;
+    record.unroll = layer.channels_per_output() % 4 == 0 ? 4 : 1;
     return record;
 }
 
 } // namespace
 
 ScheduleRecord analytic_default(const PhaseConvolution &layer, const TargetFacts &target) {
-    if (target.device != Device::cpu) return {gpu_default(layer)};
-    return {cpu_default(layer, target)};
+    if (target.device == Device::cpu) return cpu_default(layer, target);
+    if (!layer.depthwise()) return {gpu_default(layer)};
+    GpuChannelwise record;
+    while (record.block_channels > layer.output_channels)
+        record.block_channels /= 2;
+    record.block_x = 128 / record.block_channels;
+    return {record};
 }
 
 } // namespace unstride

@@ -10,6 +10,8 @@
 // channels, 160 of 191 instructions of the loop then multiply (256 to 64 channels, kernel 4, stride 2).
 #include "schedules/cpu_direct.h"
 
+#include <algorithm>
+
 namespace unstride {
 
 using namespace Halide;
@@ -17,8 +19,8 @@ using namespace Halide;
 void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer,
                          const CpuDirect &record) {
     Func output = stages.output, sum = stages.sum, padded = stages.padded;
-    const Var c = stages.c, n = stages.n;
-    const Var qx = stages.qx, u = stages.u, qy = stages.qy, v = stages.v;
+    const PhaseVars &vars = stages.vars;
+    const Var c = vars.c, n = vars.n, u = vars.u[0], v = vars.u[1];
     const int block = record.lanes * record.vectors;
     const TailStrategy guard = TailStrategy::GuardWithIf;
 
@@ -38,12 +40,10 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
         tasks.push_back(strip);
     }
     tasks.push_back(row_group);
-    if (record.split_blocks) {
-        order.insert(order.end(), {qx, qy});
-        tasks.push_back(block_index);
-    } else {
-        order.insert(order.end(), {block_index, qx, qy});
-    }
+    if (!record.split_blocks) order.push_back(block_index);
+    order.insert(order.end(), vars.q.begin(), vars.q.end());
+    if (record.split_blocks) tasks.push_back(block_index);
+    tasks.insert(tasks.end(), vars.u.begin() + 2, vars.u.end()); // planes of a volume
     tasks.push_back(n);
     order.insert(order.end(), tasks.begin(), tasks.end());
     output.reorder(order);
@@ -59,21 +59,23 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
         .align_bounds(c, block)
         .bound_extent(u, record.tile_x)
         .bound_extent(v, record.tile_y)
-        .bound_extent(qx, 1)
-        .bound_extent(qy, 1)
         .vectorize(c, record.lanes)
         .unroll(c)
         .unroll(u)
         .unroll(v);
     // The tile's own dimensions innermost: their extents are constants, so every accumulator has a constant
     // place and becomes a register. Of the others bounds inference does not always see that the extent is 1.
-    sum.reorder_storage(c, u, v, qx, qy, n);
-    sum.update()
-        .reorder({c, u, v, stages.ci, stages.tx, stages.ty})
-        .vectorize(c, record.lanes)
-        .unroll(c)
-        .unroll(u)
-        .unroll(v);
+    std::vector<Var> storage = {c, u, v};
+    for (const Var &q : vars.q) {
+        sum.bound_extent(q, 1);
+        storage.push_back(q);
+    }
+    storage.insert(storage.end(), vars.u.begin() + 2, vars.u.end());
+    storage.push_back(n);
+    sum.reorder_storage(storage);
+    std::vector<VarOrRVar> loops = {c, u, v, stages.ci};
+    loops.insert(loops.end(), stages.taps.begin(), stages.taps.end());
+    sum.update().reorder(loops).vectorize(c, record.lanes).unroll(c).unroll(u).unroll(v);
     if (record.stage_lanes > 1) {
         // One load brings stage_lanes input channels of a pixel into a register, and multiply-adds take them
         // lane by lane.
@@ -84,25 +86,34 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
             .reorder(c, u, v, ci_lane, ci_group, ci_outer)
             .unroll(ci_lane)
             .unroll(ci_group);
-        padded.in(sum)
-            .compute_at(sum, ci_group)
+        Func read = stages.read;
+        read.compute_at(sum, ci_group)
             .bound_extent(c, record.stage_lanes)
-            .bound_extent(stages.x, record.tile_x)
-            .bound_extent(stages.y, record.tile_y)
+            .bound_extent(u, record.tile_x)
+            .bound_extent(v, record.tile_y)
             .vectorize(c)
-            .unroll(stages.x)
-            .unroll(stages.y);
+            .unroll(u)
+            .unroll(v);
+        std::vector<Var> kept = {c, u, v};
+        for (const Var &var : read.args()) {
+            const bool tiled = std::any_of(kept.begin(), kept.begin() + 3,
+                                           [&](const Var &tile) { return tile.name() == var.name(); });
+            if (tiled) continue;
+            read.bound_extent(var, 1);
+            kept.push_back(var);
+        }
+        read.reorder_storage(kept);
     } else if (record.unroll > 1) {
         sum.update().unroll(stages.ci, record.unroll);
     }
 
     // Staging reads whole vectors of channels; the last one of an odd count is shifted inwards, so that
     // nothing outside the tensor is read.
+    const std::int64_t channels = layer.kernel_input_channels();
     int lanes = record.lanes;
-    while (lanes > layer.input_channels)
+    while (lanes > channels)
         lanes /= 2;
-    padded.compute_at(output, fused)
-        .vectorize(c, lanes, layer.depthwise() ? TailStrategy::RoundUp : TailStrategy::ShiftInwards);
+    padded.compute_at(output, fused).vectorize(c, lanes, TailStrategy::ShiftInwards);
 }
 
 } // namespace unstride

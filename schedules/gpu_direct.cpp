@@ -9,27 +9,24 @@ using namespace Halide;
 
 void schedule_gpu_direct(const PhaseConvolutionStages &stages, const GpuDirect &record) {
     Func output = stages.output, sum = stages.sum;
-    const Var c = stages.c, n = stages.n;
-    const Var qx = stages.qx, u = stages.u, qy = stages.qy, v = stages.v;
+    const PhaseVars &vars = stages.vars;
+    const Var c = vars.c, u = vars.u[0], v = vars.u[1];
     const TailStrategy guard = TailStrategy::GuardWithIf;
 
-    // Phases, images and rows make one dimension of blocks, the first, which alone may exceed 65535. Blocks
-    // of all phases of the same rows follow each other and share their input in cache.
+    // A launch for each phase and image: what differs between them is then a number the kernel is given, and
+    // the outputs of a thread are known to be of one phase, without which the sums are no registers.
     Var cbk("c_block"), ct("c_thread"), ci("c_in"), ub("u_block"), ut("u_thread"), ui("u_in");
-    Var vb("v_block"), vt("v_thread"), planes("planes");
+    Var vb("v_block"), vt("v_thread");
     output.split(c, cbk, ct, record.block_channels, guard)
         .split(ct, ct, ci, record.thread_channels)
         .split(u, ub, ut, record.block_x, guard)
         .split(ut, ut, ui, record.thread_x)
-        .split(v, vb, vt, record.block_y, guard)
-        .fuse(qx, qy, planes)
-        .fuse(planes, n, planes)
-        .fuse(planes, vb, planes)
-        .reorder(ci, ui, ct, ut, vt, planes, cbk, ub)
-        .unroll(ci)
-        .unroll(ui)
-        .gpu_threads(ct, ut, vt)
-        .gpu_blocks(planes, cbk, ub);
+        .split(v, vb, vt, record.block_y, guard);
+    std::vector<VarOrRVar> order = {ci, ui, ct, ut, vt, ub, cbk, vb};
+    order.insert(order.end(), vars.q.begin(), vars.q.end());
+    order.insert(order.end(), vars.u.begin() + 2, vars.u.end());
+    order.push_back(vars.n);
+    output.reorder(order).unroll(ci).unroll(ui).gpu_threads(ct, ut, vt).gpu_blocks(ub, cbk, vb);
 
     sum.compute_at(output, ct)
         .bound_extent(c, record.thread_channels)
@@ -37,7 +34,9 @@ void schedule_gpu_direct(const PhaseConvolutionStages &stages, const GpuDirect &
         .bound_extent(u, record.thread_x)
         .unroll(c)
         .unroll(u);
-    sum.update().reorder({c, u, stages.ci, stages.tx, stages.ty}).unroll(c).unroll(u);
+    std::vector<VarOrRVar> loops = {c, u, stages.ci};
+    loops.insert(loops.end(), stages.taps.begin(), stages.taps.end());
+    sum.update().reorder(loops).unroll(c).unroll(u);
     if (record.unroll > 1) sum.update().unroll(stages.ci, record.unroll);
 }
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace unstride {
 
@@ -30,6 +31,45 @@ struct CpuDirect {
     bool operator==(const CpuDirect &) const = default;
 };
 
+// Direct phase convolution on a CPU for channels-first tensors: a register tile holds `vectors` vectors of
+// neighbouring outputs of one phase for `channels` output channels and tile_y rows.
+struct CpuPlanar {
+    int lanes = 4;
+    int vectors = 1;
+    int channels = 1;
+    int tile_y = 1;
+    int strip = 0; // tiles along x in a task; 0 is the whole row
+    int rows = 1;  // tiles along y in a task
+    int unroll = 1;
+    bool operator==(const CpuPlanar &) const = default;
+};
+
+// Column sums on a CPU (few output channels): every pixel is multiplied into a column of products for all
+// kernel positions, in register tiles of `vectors` vectors of columns by tile_x pixels; a task is `rows` rows
+// of outputs of one phase high and `strip` of them wide, and slides down over the columns of its rows.
+struct CpuColumns {
+    int lanes = 4;
+    int vectors = 1;
+    int tile_x = 1;
+    int strip = 0; // 0 is the whole row
+    int rows = 1;
+    int unroll = 1; // input channels in the innermost loop's body
+    bool blocks_outermost =
+        false; // a block of weights goes over a whole row, instead of all blocks over a tile
+    bool operator==(const CpuColumns &) const = default;
+
+    int block() const { return lanes * vectors; }
+};
+
+// Layers whose outputs each read one input channel, on a CPU.
+struct CpuChannelwise {
+    int lanes = 4;
+    bool lanes_along_x = false; // vectors of outputs of one phase instead of channels
+    int unroll_phases = 1;      // of x, computed side by side
+    int rows = 1;               // outputs of one phase along y in a task
+    bool operator==(const CpuChannelwise &) const = default;
+};
+
 // Direct phase convolution on a GPU. A thread block computes block_channels * block_x * block_y outputs of
 // one phase; each thread thread_channels * thread_x of them in registers.
 struct GpuDirect {
@@ -42,8 +82,16 @@ struct GpuDirect {
     bool operator==(const GpuDirect &) const = default;
 };
 
+// Layers whose outputs each read one input channel, on a GPU: a thread block of block_channels * block_x
+// outputs of one phase.
+struct GpuChannelwise {
+    int block_channels = 32;
+    int block_x = 4;
+    bool operator==(const GpuChannelwise &) const = default;
+};
+
 struct ScheduleRecord {
-    std::variant<CpuDirect, GpuDirect> parameters;
+    std::variant<CpuDirect, CpuPlanar, CpuColumns, CpuChannelwise, GpuDirect, GpuChannelwise> parameters;
     bool operator==(const ScheduleRecord &) const = default;
 };
 
@@ -52,16 +100,44 @@ struct ScheduleRecord {
 nlohmann::json to_json(const ScheduleRecord &record);
 std::optional<ScheduleRecord> record_from_json(const nlohmann::json &json, std::string *error);
 
-// Output channels of a block: what one vector row of the packed weights holds.
+// Output channels of a block of a direct schedule: what one row of the packed weights holds.
 int block_channels(const ScheduleRecord &record);
 
-// Packed weights, innermost first: channel in block, input channel of the group, tap x, tap y, phase x, phase
-// y, block.
-std::array<int, 7> packed_extents(const PhaseConvolution &layer, const ScheduleRecord &record);
+// Places of one axis in a column: tap * phases + phase, as far as there are such taps.
+std::int64_t column_slots(const PhaseAxis &axis);
 
-// Bytes of zero-padded input that one task stages; dynamic sizes count as unbounded, so only a strip bounds
-// them.
-std::int64_t staged_bytes(const PhaseConvolution &layer, const CpuDirect &schedule);
+// Columns of products of a pixel: a slot on each axis for each output channel.
+std::int64_t column_count(const PhaseConvolution &layer);
+
+// The generator of a record's compute kernel.
+const char *compute_generator(const ScheduleRecord &record);
+
+// Packed weights of one group, innermost first; {1} where nothing is learned.
+std::vector<int> packed_extents(const PhaseConvolution &layer, const ScheduleRecord &record);
+
+// Packed per-channel numbers of one group: channels as the kernel pads them (times the shuffle block where a
+// row differs inside it), rows; {1, 1} where there are none.
+std::array<int, 2> parameter_extents(const PhaseConvolution &layer, const ScheduleRecord &record);
+
+// True if anything is to be packed: learned weights or per-channel numbers.
+bool packs_weights(const PhaseConvolution &layer);
+
+// A task is tile_x * strip outputs (strip == 0: the whole row) by tile_y * rows outputs of one phase.
+struct TaskShape {
+    int tile_x = 1, strip = 1, tile_y = 1, rows = 1;
+};
+TaskShape task_shape(const ScheduleRecord &record);
+
+// A buffer that every task allocates: channels times, over x, y and z, scale * t + extra elements for t
+// outputs of one phase on that axis.
+struct Staging {
+    std::int64_t channels = 0;
+    std::array<std::int64_t, 3> scale{1, 1, 1}, extra{0, 0, 0};
+};
+std::vector<Staging> stagings(const PhaseConvolution &layer, const ScheduleRecord &record);
+
+// Bytes that one task stages; dynamic sizes count as unbounded, so only a strip bounds them.
+std::int64_t staged_bytes(const PhaseConvolution &layer, const ScheduleRecord &record);
 
 // Why a record cannot be used for this layer and target, or nothing.
 std::optional<std::string> violated_constraint(const PhaseConvolution &layer, const TargetFacts &target,

@@ -1,11 +1,17 @@
 // `unstride build`: a file of layers into one library a target.
 #include "tools/commands.h"
+#include "tools/known_weights.h"
 #include "tools/library/library_builder.h"
+#include "tools/weights.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
+#include <set>
 
 namespace unstride {
 
@@ -13,11 +19,55 @@ namespace {
 
 struct BuildOptions {
     std::string file, name;
-    std::vector<std::string> targets, layers;
+    std::vector<std::string> targets, layers, instruction_sets;
     std::string folder;
+    std::optional<std::string> weights;
     int jobs = 0;
-    bool quiet = false;
+    bool quiet = false, exact = false, tensorflow_filters = false;
 };
+
+// The targets with these of their instruction sets only; an error where a target keeps none or a name is
+// nobody's.
+Result<std::vector<Target>> restricted(const std::vector<const Target *> &targets,
+                                       const std::vector<std::string> &names) {
+    std::vector<Target> kept;
+    std::set<std::string> unused(names.begin(), names.end());
+    for (const Target *target : targets) {
+        std::vector<std::string> known;
+        Target &only = kept.emplace_back(*target);
+        std::erase_if(only.instruction_sets, [&](const TargetFacts &facts) {
+            known.push_back(facts.instruction_set);
+            unused.erase(facts.instruction_set);
+            return std::find(names.begin(), names.end(), facts.instruction_set) == names.end();
+        });
+        if (only.instruction_sets.empty()) {
+            return Error{fmt::format("target {} has no instruction set '{}'; it has {}", target->name,
+                                     fmt::join(names, "' or '"), fmt::join(known, ", "))};
+        }
+    }
+    if (!unused.empty())
+        return Error{fmt::format("none of these targets has the instruction set '{}'", *unused.begin())};
+    return kept;
+}
+
+// Puts what is to be built by the weights into the request; prints all errors.
+bool take_weights(const BuildOptions &options, BuildRequest *request) {
+    const FilterOrder order = options.tensorflow_filters ? FilterOrder::tensorflow : FilterOrder::framework;
+    KnownWeightsResult known = know_weights(*options.weights, request->layers, order, options.exact);
+    for (const std::string &error : known.errors)
+        print_error(error);
+    if (!known.ok()) return false;
+    request->layers = std::move(known.layers);
+    request->weights = std::move(known.weights);
+    return true;
+}
+
+void print_findings(const BuildRequest &request) {
+    for (std::size_t i = 0; i < request.weights.size(); i++) {
+        for (const std::string &finding : request.weights[i].findings)
+            fmt::print("{}: {}\n", request.layers[i].name, finding);
+    }
+}
 
 int build(const BuildOptions &options) {
     BuildRequest request;
@@ -35,16 +85,32 @@ int build(const BuildOptions &options) {
             request.targets.push_back(target);
         }
     }
+    std::vector<Target> kept;
+    if (!options.instruction_sets.empty()) {
+        auto restriction = restricted(request.targets, options.instruction_sets);
+        if (!restriction) {
+            print_error(restriction.error());
+            return 2;
+        }
+        kept = std::move(*restriction);
+        std::transform(kept.begin(), kept.end(), request.targets.begin(),
+                       [](const Target &target) { return &target; });
+    }
     auto layers = load_layers(options.file, options.layers);
     if (!layers) {
         remove_outputs(request.folder, request.name, request.targets);
         return 1;
     }
     request.layers = std::move(*layers);
+    if (options.weights && !take_weights(options, &request)) {
+        remove_outputs(request.folder, request.name, request.targets);
+        return 1;
+    }
     const BuildOutcome outcome = build_libraries(request);
     for (const std::string &error : outcome.errors)
         print_error(error);
     if (!outcome.ok()) return 1;
+    print_findings(request);
     for (const BuiltLibrary &built : outcome.libraries) {
         std::string grades;
         for (const auto &[grade, kernels] : built.grades) {
@@ -81,6 +147,26 @@ void add_build_command(CLI::App &app, int *exit_code) {
         ->type_name("NAME");
     command->add_option("--layer", options->layers, "Only this layer, may be given several times")
         ->type_name("LAYER");
+    command
+        ->add_option("--instruction-set", options->instruction_sets,
+                     "Only this instruction set of the targets, may be given several times")
+        ->type_name("SET");
+    CLI::Option *weights =
+        command
+            ->add_option(
+                "--weights", options->weights,
+                "The layers' weights, for the library to hold: a folder of LAYER.weights.npy, "
+                "LAYER.bias.npy, ..., or one .safetensors file. Layers are built as the cheaper ones "
+                "that such weights allow")
+            ->type_name("DIR|FILE.safetensors");
+    command->add_flag("--exact", options->exact, "Build the layers as they are given, whatever the weights")
+        ->needs(weights);
+    command
+        ->add_flag(
+            tensorflow_order_option, options->tensorflow_filters,
+            "Weights are in the order of TensorFlow's conv2d_transpose (spatial sizes, output channels, "
+            "input channels), which only a transposed_conv has")
+        ->needs(weights);
     command->add_option("--jobs,-j", options->jobs, "Kernels compiled at once (default: one a processor)")
         ->check(CLI::Range(1, 1024));
     command->add_flag("--quiet,-q", options->quiet, "No progress");

@@ -19,6 +19,7 @@ namespace unstride {
 void add_build_command(CLI::App &app, int *exit_code);
 void add_run_command(CLI::App &app, int *exit_code);
 void add_describe_command(CLI::App &app, int *exit_code);
+void add_init_command(CLI::App &app, int *exit_code);
 
 // "unstride: error: TEXT" on standard error, `error` in red on a terminal.
 void print_error(const std::string &text);

@@ -7,7 +7,10 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <memory>
 
 namespace unstride {
@@ -28,41 +31,139 @@ std::string count(double value) {
     return fmt::format("{:.0f}", value);
 }
 
-void describe_phases(const PhaseConvolution &layer) {
-    for (std::size_t axis = 0; axis < layer.axes.size(); axis++) {
-        const std::vector<Phase> &phases = layer.axes[axis].phases;
-        fmt::print("  {}: {} phase{}\n", axis_name(axis, layer.axes.size()), phases.size(),
-                   phases.size() == 1 ? "" : "s");
-        constexpr std::size_t most = 8;
-        for (std::size_t q = 0; q < std::min(phases.size(), most); q++) {
-            std::string taps;
-            for (const Tap &tap : phases[q].taps) {
-                if (!taps.empty()) taps += ", ";
-                taps += fmt::format("w[{}]·in[u{:+}]", tap.kernel_index, tap.input_offset);
-            }
-            fmt::print("    phase {}: {} tap{}{}{}\n", q, phases[q].taps.size(),
-                       phases[q].taps.size() == 1 ? "" : "s", taps.empty() ? "" : ": ",
-                       taps.empty() ? "" : taps);
-        }
-        if (phases.size() > most) fmt::print("    … {} more\n", phases.size() - most);
+std::string plural(double number, const char *what) {
+    return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
+}
+
+std::string offset_text(std::int64_t offset) {
+    return offset == 0 ? "" : fmt::format("{}{}", offset < 0 ? "−" : "+", std::abs(offset));
+}
+
+// "w[2]·in[u+1]"; the known number where weights are a filter, nothing where elements are moved.
+std::string tap_text(const PhaseConvolution &layer, const PhaseAxis &axis, const Tap &tap) {
+    const std::string stride = axis.input_stride == 1 ? "" : fmt::format("{}", axis.input_stride);
+    const std::string input = fmt::format("in[{}u{}]", stride, offset_text(tap.input_offset));
+    if (layer.weights == WeightSource::none) return input;
+    if (layer.weights == WeightSource::filter)
+        return fmt::format("{:.6g}·{}", axis.filter_weight(tap), input);
+    std::string weight = tap.kernel_count == 0 ? "0" : fmt::format("w[{}]", tap.kernel_begin);
+    if (tap.kernel_count > 1) {
+        weight = fmt::format("(w[{}]{}w[{}])", tap.kernel_begin, tap.kernel_count == 2 ? "+" : "+…+",
+                             tap.kernel_begin + tap.kernel_count - 1);
     }
-    double taps = 1, phases = 1;
-    for (const PhaseAxis &axis : layer.axes) {
+    return fmt::format("{}·{}", weight, input);
+}
+
+std::string size_text(const SizeStep &step) {
+    std::string text = fmt::format("{}", step.rule.shift);
+    if (step.rule.scale != 0) {
+        text = (step.rule.scale == 1 ? "in" : fmt::format("{}·in", step.rule.scale)) +
+               offset_text(step.rule.shift);
+    }
+    if (step.rule.divisor > 1) {
+        if (text != "in") text = fmt::format("({})", text);
+        text = fmt::format("floor({} / {})", text, step.rule.divisor);
+    }
+    if (step.least > 1) text += fmt::format(" (in at least {})", step.least);
+    if (step.multiple > 1) text += fmt::format(" (in a multiple of {})", step.multiple);
+    return text;
+}
+
+void describe_axis(const PhaseConvolution &layer, const PhaseAxis &axis, const char *name) {
+    std::string sizes;
+    for (const SizeStep &step : axis.sizes)
+        sizes += (sizes.empty() ? "" : ", then ") + size_text(step);
+    fmt::print("  {}: size {}; {}\n", name, sizes.empty() ? "in" : sizes,
+               plural(static_cast<double>(axis.phases.size()), "phase"));
+    constexpr std::size_t most = 8;
+    for (std::size_t q = 0; q < std::min(axis.phases.size(), most); q++) {
+        const Phase &phase = axis.phases[q];
+        std::string taps;
+        for (const Tap &tap : phase.taps)
+            taps += (taps.empty() ? ": " : ", ") + tap_text(layer, axis, tap);
+        const std::string pixel =
+            axis.shuffle > 1 ? fmt::format(" (shuffle pixel {})", phase.shuffle_index) : "";
+        fmt::print("    phase {}{}: {}{}\n", q, pixel, plural(static_cast<double>(phase.taps.size()), "tap"),
+                   taps);
+    }
+    if (axis.phases.size() > most) fmt::print("    … {} more\n", axis.phases.size() - most);
+}
+
+// A layer of one spatial axis has a first axis of size 1, which is none of its own.
+std::size_t first_axis(const PhaseConvolution &layer) {
+    return layer.axes.size() - static_cast<std::size_t>(layer.spatial_axes);
+}
+
+void describe_phases(const PhaseConvolution &layer) {
+    double taps = 1, elements = 1, phases = 1;
+    for (std::size_t i = first_axis(layer); i < layer.axes.size(); i++) {
+        const PhaseAxis &axis = layer.axes[i];
+        describe_axis(layer, axis, axis_name(i, layer.axes.size()));
+        std::int64_t summed = 0;
+        for (const Phase &phase : axis.phases) {
+            for (const Tap &tap : phase.taps)
+                summed += tap.kernel_count;
+        }
         taps *= static_cast<double>(axis.total_taps());
+        elements *= static_cast<double>(summed);
         phases *= static_cast<double>(axis.phases.size());
     }
-    fmt::print("  {} taps over {} phases of an input position\n", taps, phases);
+    fmt::print("  {} over {} of an input position\n", plural(taps, "tap"), plural(phases, "phase"));
+    if (layer.weights == WeightSource::learned && elements > taps) {
+        fmt::print("  the taps sum {} kernel elements: {:.2f}x fewer multiplications than unfolded\n",
+                   elements, elements / taps);
+    }
+}
+
+void describe_weights(const PhaseConvolution &layer) {
+    if (layer.weights == WeightSource::none) {
+        fmt::print("  moves elements: no weights, no sums\n");
+    } else if (layer.weights == WeightSource::filter) {
+        fmt::print("  depthwise, with a filter known to the compiler: no weights to give\n");
+    } else if (layer.depthwise()) {
+        fmt::print("  depthwise: every output channel reads one input channel\n");
+    } else if (layer.kernel_groups() > 1) {
+        fmt::print("  {} groups, each {} to {} channels in a run of the kernel\n", layer.kernel_groups(),
+                   layer.kernel_input_channels(), layer.kernel_output_channels());
+    }
+    if (layer.edge == EdgeRule::replicate) fmt::print("  outside the image stands its nearest pixel\n");
+}
+
+void describe_stages(const char *where, const std::vector<std::string> &names) {
+    if (!names.empty()) fmt::print("  {}: {}\n", where, fmt::join(names, ", "));
+}
+
+void describe_stages(const PhaseConvolution &layer) {
+    const auto names_of = [](const std::vector<EpilogueStage> &stages) {
+        std::vector<std::string> names;
+        for (const EpilogueStage &stage : stages) {
+            names.push_back(stage_name(stage.operation));
+            if (stage.before_shuffle) names.back() += " (before the shuffle)";
+        }
+        return names;
+    };
+    std::vector<std::string> prologue;
+    for (const Activation &activation : layer.prologue)
+        prologue.push_back(stage_name(activation));
+    describe_stages("on the input", prologue);
+    describe_stages("folded into the weights", names_of(layer.folded));
+    describe_stages("on the output", names_of(layer.epilogue));
 }
 
 void describe_costs(const PhaseConvolution &layer) {
     PerAxis sizes;
     bool assumed = layer.batch == dynamic_size;
-    for (const PhaseAxis &axis : layer.axes) {
-        assumed |= axis.input_size == dynamic_size;
-        sizes.push_back(axis.input_size == dynamic_size ? assumed_size : axis.input_size);
+    for (std::size_t i = first_axis(layer); i < layer.axes.size(); i++) {
+        const std::int64_t size = layer.axes[i].input_size;
+        assumed |= size == dynamic_size;
+        sizes.push_back(size == dynamic_size ? assumed_size : size);
     }
     const Costs cost = costs(layer, layer.batch == dynamic_size ? 1 : layer.batch, sizes);
     if (assumed) fmt::print("  for batch 1 and {} where a size is `?`:\n", assumed_size);
+    if (cost.multiplications == 0) {
+        fmt::print("  no multiplications; {} bytes of tensors\n", count(cost.tensor_bytes));
+        return;
+    }
     const auto ratio = [&](double other) { return other / cost.multiplications; };
     fmt::print("  multiplications: {}\n", count(cost.multiplications));
     fmt::print("    by zero insertion: {} ({:.2f}x)\n", count(cost.zero_insertion),
@@ -90,8 +191,11 @@ int describe(const std::string &file, const std::vector<std::string> &names) {
         if (const auto *refusal = std::get_if<Diagnostic>(&lowered)) {
             fmt::print("  not compiled: {}: {}\n", refusal->stage, refusal->message);
         } else {
-            describe_phases(std::get<PhaseConvolution>(lowered));
-            describe_costs(std::get<PhaseConvolution>(lowered));
+            const PhaseConvolution &convolution = std::get<PhaseConvolution>(lowered);
+            describe_phases(convolution);
+            describe_weights(convolution);
+            describe_stages(convolution);
+            describe_costs(convolution);
         }
     }
     return 0;

@@ -7,6 +7,7 @@
 #include "schedules/analytic_default.h"
 #include "tools/files.h"
 #include "tools/library/bundle.h"
+#include "tools/library/description.h"
 #include "tools/library/installation.h"
 #include "tools/library/kernel_compiler.h"
 #include "tools/library/library_builder.h"
@@ -34,8 +35,10 @@ Result<std::string> runner_key(const Layer &layer, const Target &target, const I
     if (const auto *refusal = std::get_if<Diagnostic>(&lowered)) return Error{to_string(*refusal)};
     std::vector<std::string> parts = {print(layer), target.name};
     for (const TargetFacts &facts : target.instruction_sets) {
-        const ScheduleRecord record = analytic_default(std::get<PhaseConvolution>(lowered), facts);
-        parts.push_back(kernel_key({print_chain(layer), facts, record}, installation));
+        const PhaseConvolution &convolution = std::get<PhaseConvolution>(lowered);
+        const ScheduleRecord record = analytic_default(convolution, facts);
+        parts.push_back(
+            kernel_key({print_chain(layer), facts, record, packs_weights(convolution)}, installation));
     }
     // The runtime's sources are part of the program too; their times change when an installation does.
     for (const fs::path &folder : {installation.runtime / "src", installation.runtime / "include/unstride",
@@ -71,13 +74,6 @@ Result<NpyArray> read_tensor(const fs::path &data, const Layer &layer, const cha
     return Error{fmt::format("{}: shape must be {}, got {}", path.string(), text(shape), text(array->shape))};
 }
 
-std::vector<std::int64_t> flat(const Shape &shape) {
-    std::vector<std::int64_t> sizes = {shape.batch};
-    sizes.insert(sizes.end(), shape.spatial.begin(), shape.spatial.end());
-    sizes.push_back(shape.channels);
-    return sizes;
-}
-
 std::string_view bytes_of(const std::vector<float> &values) {
     return {reinterpret_cast<const char *>(values.data()), values.size() * sizeof(float)};
 }
@@ -85,9 +81,10 @@ std::string_view bytes_of(const std::vector<float> &values) {
 // The layer with the input's sizes in place of `?`.
 Result<Layer> with_input_sizes(const Layer &layer, const std::vector<std::int64_t> &sizes) {
     Layer sized = layer;
+    const std::size_t first = layer.input.layout == Layout::nchw ? 2 : 1;
     sized.input.batch = sizes[0];
     for (std::size_t i = 0; i < sized.input.spatial.size(); i++)
-        sized.input.spatial[i] = sizes[i + 1];
+        sized.input.spatial[i] = sizes[first + i];
     const auto errors = check_shapes(sized);
     if (!errors.empty()) return Error{to_string(errors[0])};
     return sized;
@@ -180,11 +177,14 @@ Result<RunResult> run_layer(const Layer &layer, const fs::path &program, const R
     if (const auto *refusal = std::get_if<Diagnostic>(&lowered)) return Error{to_string(*refusal)};
     const PhaseConvolution &convolution = std::get<PhaseConvolution>(lowered);
     const std::vector<Shape> open_shapes = infer_shapes(layer);
-    const auto input = read_tensor(settings.data, layer, "input", flat(open_shapes.front()));
+    const auto input =
+        read_tensor(settings.data, layer, "input", sizes_in_order(open_shapes.front(), layer.input.layout));
     if (!input) return Error{input.error()};
     const auto sized = with_input_sizes(layer, input->shape);
     if (!sized) return Error{sized.error()};
     const std::vector<Shape> shapes = infer_shapes(*sized);
+    const std::vector<std::int64_t> input_shape = sizes_in_order(shapes.front(), layer.input.layout);
+    const std::vector<std::int64_t> output_shape = sizes_in_order(shapes.back(), layer.input.layout);
 
     const auto folder = make_temporary_folder("unstride-run");
     if (!folder) return Error{folder.error()};
@@ -206,18 +206,15 @@ Result<RunResult> run_layer(const Layer &layer, const fs::path &program, const R
         command.push_back((folder->path() / what).string());
         return write_file_atomically(command.back(), bytes_of(array->values));
     };
-    std::vector<std::int64_t> weights;
-    for (const Stage &stage : layer.stages) {
-        const auto *transposed = std::get_if<TransposedConv>(&stage.operation);
-        const auto shape = weight_shape(stage.operation, layer.input.channels);
-        const bool computed = transposed != nullptr && transposed->weights == WeightInitialiser::bilinear;
-        if (!shape.empty() && !computed) weights = shape;
-    }
-    const std::vector<std::int64_t> none;
-    const std::vector<std::int64_t> bias = {convolution.output_channels};
-    for (const Result<void> &passed : {pass("input", flat(shapes.front())), pass("weights", weights),
-                                       pass("bias", convolution.has_bias() ? bias : none),
-                                       pass("add", convolution.has_add() ? flat(shapes.back()) : none)}) {
+    const auto channels = [](std::int64_t count) {
+        return count == 0 ? std::vector<std::int64_t>{} : std::vector<std::int64_t>{count};
+    };
+    for (const Result<void> &passed :
+         {pass("input", input_shape), pass("weights", convolution.weight_shape),
+          pass("bias", channels(convolution.parameter_count<Bias>())),
+          pass("scale", channels(convolution.parameter_count<Scale>())),
+          pass("prelu", channels(convolution.parameter_count<Prelu>())),
+          pass("add", convolution.has_add() ? output_shape : std::vector<std::int64_t>{})}) {
         if (!passed) return Error{passed.error()};
     }
     command.push_back(output.string());
@@ -241,7 +238,7 @@ Result<RunResult> run_layer(const Layer &layer, const fs::path &program, const R
     std::error_code error;
     fs::create_directories(settings.out, error);
     if (error) return Error{fmt::format("cannot create {}: {}", settings.out.string(), error.message())};
-    if (auto written = write_npy(settings.out / (layer.name + ".output.npy"), flat(shapes.back()), values);
+    if (auto written = write_npy(settings.out / (layer.name + ".output.npy"), output_shape, values);
         !written) {
         return Error{written.error()};
     }

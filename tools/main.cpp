@@ -16,6 +16,7 @@ int main(int argc, char **argv) {
     unstride::add_build_command(app, &exit_code);
     unstride::add_run_command(app, &exit_code);
     unstride::add_describe_command(app, &exit_code);
+    unstride::add_init_command(app, &exit_code);
     try {
         app.parse(argc, argv);
         return exit_code;

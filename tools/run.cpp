@@ -106,8 +106,8 @@ void add_run_command(CLI::App &app, int *exit_code) {
         ->type_name("FILE.layers");
     command
         ->add_option("--data", settings.data,
-                     "Folder with LAYER.input.npy, LAYER.weights.npy, LAYER.bias.npy and LAYER.add.npy: "
-                     "float32, C order")
+                     "Folder with LAYER.input.npy and, where the layer has them, LAYER.weights.npy, "
+                     "LAYER.bias.npy, LAYER.scale.npy, LAYER.prelu.npy and LAYER.add.npy: float32, C order")
         ->required()
         ->type_name("DIR");
     command->add_option("--out", settings.out, "Folder for LAYER.output.npy")->required()->type_name("DIR");

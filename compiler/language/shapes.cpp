@@ -91,26 +91,6 @@ std::int64_t resolve_output_pad(const TransposedConv &conv, std::int64_t input_s
     return conv.output_size[axis] - plain_output_size(conv, input_size, axis);
 }
 
-// The depthwise transposed convolution that bilinear_upsample with edge=zero stands for, on every axis:
-// kernel 2f − f%2, stride f, padding ceil((f − 1) / 2) unless stated.
-TransposedConv as_transposed_conv(const BilinearUpsample &upsample, std::int64_t channels) {
-    TransposedConv conv;
-    conv.output_channels = channels;
-    conv.groups = channels;
-    conv.weights = WeightInitialiser::bilinear;
-    conv.stride = upsample.factor;
-    conv.dilation.assign(upsample.factor.size(), 1);
-    conv.output_pad.assign(upsample.factor.size(), 0);
-    conv.pad = upsample.pad;
-    for (std::int64_t factor : upsample.factor) {
-        conv.kernel.push_back(2 * factor - factor % 2);
-        if (upsample.has_pad) continue;
-        conv.pad.begin.push_back(factor / 2);
-        conv.pad.end.push_back(factor / 2);
-    }
-    return conv;
-}
-
 // The size rule of one axis.
 struct AxisRule {
     std::int64_t input_size;
@@ -316,6 +296,25 @@ std::int64_t SizeRule::apply(std::int64_t in) const {
     if (scale == 0) return shift;
     if (in == dynamic_size) return dynamic_size;
     return floor_divide(scale * in + shift, divisor);
+}
+
+TransposedConv as_transposed_conv(const BilinearUpsample &upsample, std::int64_t channels) {
+    const bool aligned = upsample.corners == CornerRule::aligned;
+    TransposedConv conv;
+    conv.output_channels = channels;
+    conv.groups = channels;
+    conv.weights = WeightInitialiser::bilinear;
+    conv.stride = upsample.factor;
+    conv.dilation.assign(upsample.factor.size(), 1);
+    conv.output_pad.assign(upsample.factor.size(), 0);
+    conv.pad = upsample.pad;
+    for (std::int64_t factor : upsample.factor) {
+        conv.kernel.push_back(aligned ? 2 * factor - 1 : 2 * factor - factor % 2);
+        if (upsample.has_pad) continue;
+        conv.pad.begin.push_back(aligned ? factor - 1 : factor / 2);
+        conv.pad.end.push_back(conv.pad.begin.back());
+    }
+    return conv;
 }
 
 std::vector<ResolvedPadding> resolve_padding(const Conv &conv, const PerAxis &input_sizes) {

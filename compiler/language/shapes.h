@@ -40,6 +40,11 @@ struct ResolvedPadding {
 std::vector<ResolvedPadding> resolve_padding(const Conv &conv, const PerAxis &input_sizes);
 std::vector<ResolvedPadding> resolve_padding(const TransposedConv &conv, const PerAxis &input_sizes);
 
+// The depthwise transposed convolution with bilinear weights that a bilinear_upsample computes inside the
+// image: kernel 2f - f%2 and padding ceil((f - 1) / 2) unless stated; with aligned corners kernel 2f - 1 and
+// padding f - 1. How it treats the border (edge) stands apart.
+TransposedConv as_transposed_conv(const BilinearUpsample &upsample, std::int64_t channels);
+
 // Effective output_pad per axis: the stated one, or what output_size asks for (PyTorch's rule: the size picks
 // an output_pad below max(stride, dilation)).
 PerAxis resolve_output_pad(const TransposedConv &conv, const PerAxis &input_sizes);

@@ -2,19 +2,14 @@
 #include "compiler/lowering/phase_convolution.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 namespace unstride {
 
-namespace {
-
-template<typename Operation>
-bool contains(const std::vector<StageOperation> &stages) {
-    return std::any_of(stages.begin(), stages.end(),
-                       [](const StageOperation &stage) { return std::holds_alternative<Operation>(stage); });
+std::int64_t PhaseAxis::output_for(std::int64_t size) const {
+    for (const SizeStep &step : sizes)
+        size = step.rule.apply(size);
+    return size;
 }
-
-} // namespace
 
 std::int64_t PhaseAxis::max_taps() const {
     std::size_t most = 0;
@@ -34,7 +29,7 @@ std::int64_t PhaseAxis::halo() const {
     const TapProgression taps = progression();
     const auto [least, most] =
         std::minmax_element(taps.first_input_offset.begin(), taps.first_input_offset.end());
-    const std::int64_t walk = std::max<std::int64_t>(max_taps() - 1, 0) * std::abs(taps.offset_step);
+    const std::int64_t walk = std::max<std::int64_t>(max_taps() - 1, 0) * taps.offset_step;
     return *most - *least + walk;
 }
 
@@ -43,19 +38,20 @@ TapProgression PhaseAxis::progression() const {
     for (const Phase &phase : phases) {
         const std::vector<Tap> &taps = phase.taps;
         result.count.push_back(static_cast<std::int64_t>(taps.size()));
-        result.first_kernel_index.push_back(taps.empty() ? 0 : taps[0].kernel_index);
         result.first_input_offset.push_back(taps.empty() ? 0 : taps[0].input_offset);
-        if (taps.size() > 1) {
-            // Every lowering makes taps of one step; phases differ only in where they begin.
-            result.kernel_step = taps[1].kernel_index - taps[0].kernel_index;
-            result.offset_step = taps[1].input_offset - taps[0].input_offset;
-        }
+        if (taps.size() > 1) result.offset_step = taps[1].input_offset - taps[0].input_offset;
+    }
+    // The offset of a phase without taps is free: a neighbour's keeps the input that is staged small.
+    for (std::size_t q = 0; q < phases.size(); q++) {
+        if (!phases[q].taps.empty()) continue;
+        for (const Phase &other : phases)
+            if (!other.taps.empty()) result.first_input_offset[q] = other.taps[0].input_offset;
     }
     return result;
 }
 
 std::int64_t PhaseAxis::taps_over(std::int64_t outputs) const {
-    const std::int64_t count = static_cast<std::int64_t>(phases.size());
+    const std::int64_t count = phase_count();
     std::int64_t total = 0;
     for (std::int64_t q = 0; q < count; q++) {
         const std::int64_t outputs_of_phase = outputs > q ? (outputs - q + count - 1) / count : 0;
@@ -64,11 +60,67 @@ std::int64_t PhaseAxis::taps_over(std::int64_t outputs) const {
     return total;
 }
 
-bool PhaseConvolution::has_bias() const {
-    return contains<Bias>(epilogue);
+bool PhaseAxis::same_taps() const {
+    const TapProgression taps = progression();
+    const auto constant = [](const std::vector<std::int64_t> &values) {
+        return std::all_of(values.begin(), values.end(),
+                           [&](std::int64_t value) { return value == values[0]; });
+    };
+    return constant(taps.count) && constant(taps.first_input_offset);
 }
+
+double PhaseAxis::filter_weight(const Tap &tap) const {
+    double sum = 0;
+    for (std::int64_t i = 0; i < tap.kernel_count; i++)
+        sum += filter[static_cast<std::size_t>(tap.kernel_begin + i)];
+    return sum;
+}
+
+bool PhaseConvolution::depthwise() const {
+    return weights != WeightSource::learned ||
+           (groups == input_channels && groups == output_channels * shuffle_block() && groups > 1);
+}
+
+std::int64_t PhaseConvolution::shuffle_block() const {
+    std::int64_t product = 1;
+    for (const PhaseAxis &axis : axes)
+        product *= axis.shuffle;
+    return product;
+}
+
+std::int64_t PhaseConvolution::unshuffle_block() const {
+    std::int64_t product = 1;
+    for (const PhaseAxis &axis : axes)
+        product *= axis.unshuffle;
+    return product;
+}
+
 bool PhaseConvolution::has_add() const {
-    return contains<Add>(epilogue);
+    return std::any_of(epilogue.begin(), epilogue.end(), [](const EpilogueStage &stage) {
+        return std::holds_alternative<Add>(stage.operation);
+    });
+}
+
+std::vector<EpilogueStage> PhaseConvolution::channel_parameters() const {
+    std::vector<EpilogueStage> rows;
+    bool folded_before_shuffle = false, folded_bias = false;
+    for (const EpilogueStage &stage : folded) {
+        folded_bias |= std::holds_alternative<Bias>(stage.operation);
+        folded_before_shuffle |= stage.before_shuffle;
+    }
+    if (folded_bias) rows.push_back({Bias{}, folded_before_shuffle});
+    for (const EpilogueStage &stage : epilogue) {
+        if (std::holds_alternative<Bias>(stage.operation) || std::holds_alternative<Scale>(stage.operation) ||
+            std::holds_alternative<Prelu>(stage.operation))
+            rows.push_back(stage);
+    }
+    return rows;
+}
+
+bool PhaseConvolution::parameters_before_shuffle() const {
+    if (shuffle_block() == 1) return false;
+    const std::vector<EpilogueStage> rows = channel_parameters();
+    return std::any_of(rows.begin(), rows.end(), [](const EpilogueStage &row) { return row.before_shuffle; });
 }
 
 } // namespace unstride

@@ -1,9 +1,18 @@
-// The rewrites that turn convolutions into phases.
+// The rewrites that turn stages into phases.
 #include "compiler/lowering/phase_convolution.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace unstride {
+
+namespace {
+
+std::int64_t floor_divide(std::int64_t numerator, std::int64_t divisor) {
+    return numerator / divisor - (numerator % divisor < 0 ? 1 : 0);
+}
+
+} // namespace
 
 // Plain sum, scattered: out[stride * i + dilation * t - pad] += w[t] * in[i]. Gathered, output o takes every
 // t for which i = (o + pad - dilation * t) / stride is whole; testing each t costs kernel products an output,
@@ -17,19 +26,85 @@ std::vector<Phase> transposed_conv_phases(std::int64_t kernel, std::int64_t stri
                                           std::int64_t pad_begin) {
     std::vector<Phase> phases(static_cast<std::size_t>(stride));
     for (std::int64_t q = 0; q < stride; q++) {
-        for (std::int64_t t = 0; t < kernel; t++) {
+        for (std::int64_t t = kernel; t-- > 0;) {
             const std::int64_t distance = q + pad_begin - dilation * t;
-            if (distance % stride == 0) phases[q].taps.push_back({t, distance / stride});
+            if (distance % stride == 0) phases[q].taps.push_back({t, 1, distance / stride, 0});
         }
     }
+    space_evenly(&phases);
     return phases;
 }
 
-std::vector<Phase> conv_phases(std::int64_t kernel, std::int64_t dilation, std::int64_t pad_begin) {
-    std::vector<Phase> phases(1);
-    for (std::int64_t t = 0; t < kernel; t++)
-        phases[0].taps.push_back({t, dilation * t - pad_begin});
+// With o = phases * u + q the position stride * o + dilation * t - pad over `nearest` splits into a whole
+// number of input strides and a rest that depends on q and t only. Kernel elements whose rests are equal meet
+// the same input pixel: their weights are summed.
+std::vector<Phase> conv_phases(std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
+                               std::int64_t pad_begin, std::int64_t nearest) {
+    std::vector<Phase> phases(static_cast<std::size_t>(nearest / std::gcd(stride, nearest)));
+    for (std::size_t q = 0; q < phases.size(); q++) {
+        std::vector<Tap> &taps = phases[q].taps;
+        for (std::int64_t t = 0; t < kernel; t++) {
+            const std::int64_t position = stride * static_cast<std::int64_t>(q) + dilation * t - pad_begin;
+            const std::int64_t offset = floor_divide(position, nearest);
+            if (!taps.empty() && taps.back().input_offset == offset) {
+                taps.back().kernel_count++;
+            } else {
+                taps.push_back({t, 1, offset, 0});
+            }
+        }
+    }
+    space_evenly(&phases);
     return phases;
+}
+
+std::vector<Phase> unshuffled_conv_phases(std::int64_t kernel, std::int64_t dilation, std::int64_t pad_begin,
+                                          std::int64_t factor) {
+    std::vector<Phase> phases(1);
+    for (std::int64_t t = 0; t < kernel; t++) {
+        for (std::int64_t i = 0; i < factor; i++)
+            phases[0].taps.push_back({t, 1, factor * (dilation * t - pad_begin) + i, i});
+    }
+    space_evenly(&phases);
+    return phases;
+}
+
+std::vector<Phase> shuffled_phases(const std::vector<Phase> &phases, std::int64_t factor) {
+    std::vector<Phase> result;
+    for (const Phase &phase : phases) {
+        for (std::int64_t i = 0; i < factor; i++)
+            result.push_back({phase.taps, i});
+    }
+    return result;
+}
+
+std::vector<Phase> cropped_phases(const std::vector<Phase> &phases, std::int64_t from,
+                                  std::int64_t input_stride) {
+    const auto count = static_cast<std::int64_t>(phases.size());
+    std::vector<Phase> result;
+    for (std::int64_t q = 0; q < count; q++) {
+        Phase phase = phases[static_cast<std::size_t>((q + from) % count)];
+        for (Tap &tap : phase.taps)
+            tap.input_offset += (q + from) / count * input_stride;
+        result.push_back(std::move(phase));
+    }
+    return result;
+}
+
+void space_evenly(std::vector<Phase> *phases) {
+    std::int64_t step = 0;
+    for (const Phase &phase : *phases) {
+        for (std::size_t i = 1; i < phase.taps.size(); i++)
+            step = std::gcd(step, phase.taps[i].input_offset - phase.taps[i - 1].input_offset);
+    }
+    for (Phase &phase : *phases) {
+        std::vector<Tap> spaced;
+        for (const Tap &tap : phase.taps) {
+            while (!spaced.empty() && spaced.back().input_offset + step < tap.input_offset)
+                spaced.push_back({0, 0, spaced.back().input_offset + step, 0});
+            spaced.push_back(tap);
+        }
+        phase.taps = std::move(spaced);
+    }
 }
 
 } // namespace unstride

@@ -2,7 +2,7 @@
 
 #define UNSTRIDE_MAX_THREADS 1024
 #define SLOT_WORD_BITS 64
-#define SLOT_WORDS (UNSTRIDE_MAX_THREADS / SLOT_WORD_BITS)
+#define SLOT_WORDS (UNSTRIDE_MAX_THREADS * UNSTRIDE_MAX_STAGINGS / SLOT_WORD_BITS)
 
 typedef struct call {
     const unstride_layer *layer;

@@ -28,15 +28,24 @@ static int check_layer(const unstride_layer *layer, const char *function) {
                 (const void *)layer, unstride_this_library.library_name);
 }
 
-static const char *axis_name(const unstride_layer *layer, int axis) {
-    if (axis == 0) return "batch";
-    if (axis == layer->rank - 1) return "channels";
-    return axis == layer->rank - 2 ? "width" : "height";
+static int channel_axis(const unstride_layer *layer) {
+    return layer->channels_first ? 1 : layer->rank - 1;
 }
 
-/* Axis of plan->axes for an axis of the shape; -1 for batch and channels. */
+static int width_axis(const unstride_layer *layer) {
+    return layer->rank - (layer->channels_first ? 1 : 2);
+}
+
+/* Axis of plan->axes for an axis of the shape: 0 is width, 1 height, 2 depth; -1 for batch and channels. */
 static int spatial_axis(const unstride_layer *layer, int axis) {
-    return axis == 0 || axis == layer->rank - 1 ? -1 : layer->rank - 2 - axis;
+    return axis == 0 || axis == channel_axis(layer) ? -1 : width_axis(layer) - axis;
+}
+
+static const char *axis_name(const unstride_layer *layer, int axis) {
+    static const char *const spatial_names[UNSTRIDE_MAX_SPATIAL_AXES] = {"width", "height", "depth"};
+    const int spatial = spatial_axis(layer, axis);
+    if (spatial >= 0) return spatial_names[spatial];
+    return axis == 0 ? "batch" : "channels";
 }
 
 static int check_input_shape(const unstride_layer *layer, const int64_t *shape) {
@@ -59,25 +68,45 @@ static int check_input_shape(const unstride_layer *layer, const int64_t *shape) 
     return UNSTRIDE_OK;
 }
 
+/* One step of a layer's sizes on an axis of the shape, in place. */
+static int apply_size_step(const unstride_layer *layer, const unstride_size_step *step, int64_t input,
+                           int axis, int64_t *size) {
+    const char *name = axis_name(layer, axis);
+    if (*size < step->least)
+        return fail(UNSTRIDE_WRONG_SHAPE,
+                    "%s: input: size %lld on axis %d (%s): a stage asks for at least %lld, got %lld",
+                    layer->name, (long long)input, axis, name, (long long)step->least, (long long)*size);
+    if (*size % step->multiple != 0)
+        return fail(UNSTRIDE_WRONG_SHAPE,
+                    "%s: input: size %lld on axis %d (%s): a stage asks for a multiple of %lld, got %lld",
+                    layer->name, (long long)input, axis, name, (long long)step->multiple, (long long)*size);
+    int64_t scaled;
+    const bool overflow = __builtin_mul_overflow(step->scale, *size, &scaled) ||
+                          __builtin_add_overflow(scaled, step->shift, &scaled);
+    const int64_t floored = scaled / step->divisor - (scaled % step->divisor < 0);
+    if (overflow || floored > INT32_MAX)
+        return fail(UNSTRIDE_SIZE_OVERFLOW, "%s: output: the size on axis %d (%s) is beyond 2^31 - 1",
+                    layer->name, axis, name);
+    if (floored <= 0)
+        return fail(UNSTRIDE_EMPTY_TENSOR,
+                    "%s: output: an input of %lld on axis %d (%s) leaves a size of %lld", layer->name,
+                    (long long)input, axis, name, (long long)floored);
+    *size = floored;
+    return UNSTRIDE_OK;
+}
+
 /* The output's shape for an input's shape that check_input_shape has seen. */
 static int infer_output_shape(const unstride_layer *layer, const int64_t *input, int64_t *output) {
-    for (int axis = 0; axis < layer->rank; axis++) {
-        const int spatial = spatial_axis(layer, axis);
-        if (spatial < 0) {
-            output[axis] = axis == 0 ? input[0] : layer->output_shape[axis];
-            continue;
-        }
+    output[0] = input[0];
+    output[channel_axis(layer)] = layer->output_shape[channel_axis(layer)];
+    for (int spatial = plan_of(layer)->spatial_axes - 1; spatial >= 0; spatial--) {
         const unstride_axis *rule = &plan_of(layer)->axes[spatial];
-        int64_t size;
-        if (__builtin_mul_overflow(rule->scale, input[axis], &size) ||
-            __builtin_add_overflow(size, rule->shift, &size) || size > INT32_MAX)
-            return fail(UNSTRIDE_SIZE_OVERFLOW, "%s: output: the size on axis %d (%s) is beyond 2^31 - 1",
-                        layer->name, axis, axis_name(layer, axis));
-        if (size <= 0)
-            return fail(UNSTRIDE_EMPTY_TENSOR,
-                        "%s: output: an input of %lld on axis %d (%s) leaves a size of %lld", layer->name,
-                        (long long)input[axis], axis, axis_name(layer, axis), (long long)size);
-        output[axis] = size;
+        const int axis = width_axis(layer) - spatial;
+        output[axis] = input[axis];
+        for (int i = 0; i < rule->step_count; i++) {
+            const int status = apply_size_step(layer, &rule->steps[i], input[axis], axis, &output[axis]);
+            if (status != UNSTRIDE_OK) return status;
+        }
     }
     return UNSTRIDE_OK;
 }
@@ -96,7 +125,7 @@ static int check_same_shape(const unstride_layer *layer, const char *what, const
         if (size <= 0 && spatial_axis(layer, axis) >= 0)
             return fail(UNSTRIDE_EMPTY_TENSOR, "%s: %s: size %lld on axis %d (%s)", layer->name, what, size,
                         axis, axis_name(layer, axis));
-        if (axis == layer->rank - 1)
+        if (axis == channel_axis(layer))
             return fail(UNSTRIDE_WRONG_SHAPE,
                         "%s: %s: size %lld on axis %d (channels), the layer asks for %lld", layer->name, what,
                         size, axis, asked);
@@ -122,8 +151,8 @@ static int check_view(const unstride_layer *layer, const char *what, const unstr
             return fail(UNSTRIDE_SIZE_OVERFLOW, "%s: %s: more than 2^31 - 1 elements", layer->name, what);
         if (size == 1) continue;
         if (axis == layer->rank - 1 && stride != 1)
-            return fail(UNSTRIDE_WRONG_STRIDE, "%s: %s: stride %lld on axis %d (channels), it must be 1",
-                        layer->name, what, (long long)stride, axis);
+            return fail(UNSTRIDE_WRONG_STRIDE, "%s: %s: stride %lld on axis %d (%s), it must be 1",
+                        layer->name, what, (long long)stride, axis, name);
         if (stride < span)
             return fail(UNSTRIDE_WRONG_STRIDE,
                         "%s: %s: stride %lld on axis %d (%s), the axes inside it span %lld", layer->name,
@@ -156,29 +185,40 @@ static int64_t greatest_common_divisor(int64_t a, int64_t b) {
     return a;
 }
 
-static int64_t common_stride(const checked_view *view, int64_t divisor) {
-    for (int axis = 0; axis < view->rank - 1; axis++)
+/* The greatest common divisor of `divisor` and of the strides of the axes outside `inner`. */
+static int64_t common_stride(const checked_view *view, int inner, int64_t divisor) {
+    for (int axis = 0; axis < inner; axis++)
         if (view->size[axis] > 1) divisor = greatest_common_divisor(divisor, view->stride[axis]);
     return divisor;
 }
 
-/* Whether two views may share an element. Views of disjoint ranges do not. Nor do two channel slices of one
- * tensor, whose ranges interleave: with g dividing every stride of both, the elements of a view lie at
- * (offset .. offset + channels) modulo g, and if these two arcs are disjoint nothing is shared. Anything else
- * counts as overlap. */
+/* Distance from the first to past the last element on the axes from `inner` on. */
+static int64_t inner_span(const checked_view *view, int inner) {
+    int64_t span = 1;
+    for (int axis = inner; axis < view->rank; axis++)
+        span += (view->size[axis] - 1) * view->stride[axis];
+    return span;
+}
+
+/* Whether two views may share an element. Views of disjoint ranges do not. Nor do two channel slices or
+ * windows of one tensor, whose ranges interleave: with g dividing every stride outside an axis of both, the
+ * elements of a view lie at (offset .. offset + span from that axis on) modulo g, and if these two arcs are
+ * disjoint for any axis nothing is shared. Anything else counts as overlap. */
 static bool views_overlap(const checked_view *a, const checked_view *b) {
     if (!ranges_overlap(a->address, (size_t)a->span * sizeof(float), b->address,
                         (size_t)b->span * sizeof(float)))
         return false;
-    const int64_t period = common_stride(b, common_stride(a, 0));
-    if (period == 0) return true;
     const bool forward = b->address >= a->address;
-    const uintptr_t distance = forward ? b->address - a->address : a->address - b->address;
+    const checked_view *lower = forward ? a : b, *upper = forward ? b : a;
+    const uintptr_t distance = upper->address - lower->address;
     if (distance % sizeof(float) != 0) return true;
-    const int64_t offset = (int64_t)(distance / sizeof(float) % (uintptr_t)period);
-    const int64_t first = forward ? a->size[a->rank - 1] : b->size[b->rank - 1];
-    const int64_t second = forward ? b->size[b->rank - 1] : a->size[a->rank - 1];
-    return offset < first || offset + second > period;
+    for (int inner = 1; inner < a->rank; inner++) {
+        const int64_t period = common_stride(b, inner, common_stride(a, inner, 0));
+        if (period == 0) continue;
+        const int64_t offset = (int64_t)(distance / sizeof(float) % (uintptr_t)period);
+        if (offset >= inner_span(lower, inner) && offset + inner_span(upper, inner) <= period) return false;
+    }
+    return true;
 }
 
 static bool same_view(const checked_view *a, const checked_view *b) {

@@ -86,7 +86,8 @@ static int prepare_device(call *self, const unstride_arguments *arguments) {
     return UNSTRIDE_OK;
 }
 
-static uintptr_t packed_address(const unstride_arguments *arguments) {
+static uintptr_t packed_address(const unstride_arguments *arguments, const void *packed) {
+    (void)packed;
     return (uintptr_t)arguments->packed_device;
 }
 

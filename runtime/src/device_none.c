@@ -14,8 +14,9 @@ static int prepare_device(call *self, const unstride_arguments *arguments) {
     return UNSTRIDE_OK;
 }
 
-static uintptr_t packed_address(const unstride_arguments *arguments) {
-    return (uintptr_t)arguments->packed;
+static uintptr_t packed_address(const unstride_arguments *arguments, const void *packed) {
+    (void)arguments;
+    return (uintptr_t)packed;
 }
 
 static void place_buffer(halide_buffer_t *buffer, uintptr_t address, bool is_read) {

@@ -1,60 +1,105 @@
 /* Packing of weights: always on the processor, with host memory, so it works without a device. */
 
-/* A bias of zeros for layers that have none, as long as any kernel may read: a value for each channel of each
- * phase. */
-static float *make_zero_bias(const unstride_layer *layer, const unstride_kernel *kernel, int32_t *count) {
-    const unstride_plan *plan = plan_of(layer);
-    int64_t needed = layer->output_shape[layer->rank - 1];
-    for (int i = 0; i < plan->spatial_axes; i++)
-        needed *= plan->axes[i].phases;
-    if (needed < kernel->bias_extent) needed = kernel->bias_extent;
-    *count = (int32_t)needed;
-    return calloc((size_t)needed, sizeof(float));
+/* The per-channel numbers of a layer, in the order that packing kernels take them. */
+typedef struct channel_values {
+    const char *name;
+    const float *values;
+    int64_t count;
+} channel_values;
+
+enum { channel_value_kinds = 3 };
+
+static void list_channel_values(const unstride_layer *layer, const unstride_weights *weights,
+                                channel_values list[channel_value_kinds]) {
+    list[0] = (channel_values){"bias", weights->bias, layer->bias_count};
+    list[1] = (channel_values){"scale", weights->scale, layer->scale_count};
+    list[2] = (channel_values){"prelu", weights->prelu, layer->prelu_count};
 }
 
-static int run_pack_kernel(const unstride_layer *layer, const unstride_kernel *kernel, const float *values,
-                           const float *bias, int32_t bias_count, char *packed) {
-    const packed_layout layout = layout_packed(kernel);
-    static const int32_t one_element[4] = {1, 1, 1, 1};
-    buffer kernel_buffer, bias_buffer, weights_buffer, packed_bias_buffer;
-    call self = {.layer = layer, .concurrency = 1};
-    void *user_context = &self;
-    atomic_flag_clear(&self.error_taken);
-    begin_buffer(&kernel_buffer);
-    add_dense_dimensions(&kernel_buffer,
-                         layer->weight_rank == 0 ? one_element : plan_of(layer)->kernel_extent, 4);
-    kernel_buffer.halide.host = (uint8_t *)(uintptr_t)values;
-    begin_buffer(&bias_buffer);
-    add_dense_dimensions(&bias_buffer, &bias_count, 1);
-    bias_buffer.halide.host = (uint8_t *)(uintptr_t)bias;
-    begin_buffer(&weights_buffer);
-    add_dense_dimensions(&weights_buffer, kernel->weight_extent, UNSTRIDE_WEIGHT_DIMENSIONS);
-    weights_buffer.halide.host = (uint8_t *)packed + layout.weights_offset;
-    begin_buffer(&packed_bias_buffer);
-    add_dense_dimensions(&packed_bias_buffer, &kernel->bias_extent, 1);
-    packed_bias_buffer.halide.host = (uint8_t *)packed + layout.bias_offset;
-    void *arguments[] = {&user_context, &kernel_buffer.halide, &bias_buffer.halide, &weights_buffer.halide,
-                         &packed_bias_buffer.halide};
-    return kernel_status(&self, "pack", kernel->pack(arguments));
+static int64_t kernel_elements(const unstride_layer *layer) {
+    int64_t count = 1;
+    for (int i = 0; i < layer->weight_rank; i++)
+        count *= layer->weight_shape[i];
+    return count;
+}
+
+/* The framework's kernel of one group; groups are its outermost axis in either order of channels. */
+static void describe_kernel(buffer *target, const unstride_layer *layer, const float *kernel, int group) {
+    const unstride_plan *plan = plan_of(layer);
+    const bool has_kernel = layer->weight_rank > 0;
+    describe_host(target, has_kernel ? kernel + group * (kernel_elements(layer) / plan->groups) : no_values,
+                  plan->kernel_extent, plan->kernel_rank);
+}
+
+static void describe_channel_values(buffer *target, const unstride_layer *layer, const channel_values *values,
+                                    int group) {
+    const int32_t count = values->count == 0 ? 1 : (int32_t)(values->count / plan_of(layer)->groups);
+    describe_host(target, values->count == 0 ? no_values : values->values + (int64_t)group * count, &count,
+                  1);
+}
+
+static int pack_group(call *self, const unstride_kernel *kernel, const unstride_weights *weights, int group,
+                      char *packed) {
+    const unstride_layer *layer = self->layer;
+    const packed_layout layout = layout_packed(layer, kernel);
+    const char *target = packed + layout.weights_offset + (size_t)group * layout.weights_stride;
+    channel_values list[channel_value_kinds];
+    buffer kernel_buffer, values[channel_value_kinds], packed_weights, packed_parameters;
+    void *user_context = self;
+    describe_kernel(&kernel_buffer, layer, weights->kernel, group);
+    list_channel_values(layer, weights, list);
+    for (int i = 0; i < channel_value_kinds; i++)
+        describe_channel_values(&values[i], layer, &list[i], group);
+    describe_host(&packed_weights, (const float *)(const void *)target, kernel->weight_extent,
+                  kernel->weight_rank);
+    target = packed + layout.parameters_offset + (size_t)group * layout.parameters_stride;
+    describe_host(&packed_parameters, (const float *)(const void *)target, kernel->parameter_extent, 2);
+    void *arguments[] = {
+        &user_context,     &kernel_buffer.halide,  &values[0].halide,        &values[1].halide,
+        &values[2].halide, &packed_weights.halide, &packed_parameters.halide};
+    return kernel->pack(arguments);
 }
 
 static int check_weight_pointers(const unstride_layer *layer, const unstride_weights *weights) {
+    channel_values list[channel_value_kinds];
+    uintptr_t addresses = (uintptr_t)weights->kernel;
     if (layer->weight_rank > 0 && weights->kernel == NULL)
         return fail(UNSTRIDE_NULL_ARGUMENT, "%s: weights: kernel is null", layer->name);
-    if (layer->bias_count > 0 && weights->bias == NULL)
-        return fail(UNSTRIDE_NULL_ARGUMENT, "%s: weights: bias is null, the layer has one of %lld",
-                    layer->name, (long long)layer->bias_count);
-    if (layer->bias_count == 0 && weights->bias != NULL)
-        return fail(UNSTRIDE_WRONG_SHAPE, "%s: weights: a bias is given, the layer has none", layer->name);
-    if ((uintptr_t)weights->kernel % sizeof(float) != 0 || (uintptr_t)weights->bias % sizeof(float) != 0)
+    list_channel_values(layer, weights, list);
+    for (int i = 0; i < channel_value_kinds; i++) {
+        if (list[i].count > 0 && list[i].values == NULL)
+            return fail(UNSTRIDE_NULL_ARGUMENT, "%s: weights: %s is null, the layer has one of %lld",
+                        layer->name, list[i].name, (long long)list[i].count);
+        if (list[i].count == 0 && list[i].values != NULL)
+            return fail(UNSTRIDE_WRONG_SHAPE, "%s: weights: a %s is given, the layer has none", layer->name,
+                        list[i].name);
+        addresses |= (uintptr_t)list[i].values;
+    }
+    if (addresses % sizeof(float) != 0)
         return fail(UNSTRIDE_MISALIGNED, "%s: weights: a pointer is no multiple of %zu", layer->name,
                     sizeof(float));
     return UNSTRIDE_OK;
 }
 
+static bool overlaps_weights(const unstride_layer *layer, const unstride_weights *weights, const void *packed,
+                             size_t bytes) {
+    const uintptr_t start = (uintptr_t)packed;
+    channel_values list[channel_value_kinds];
+    if (layer->weight_rank > 0 && ranges_overlap(start, bytes, (uintptr_t)weights->kernel,
+                                                 (size_t)kernel_elements(layer) * sizeof(float)))
+        return true;
+    list_channel_values(layer, weights, list);
+    for (int i = 0; i < channel_value_kinds; i++) {
+        const size_t list_bytes = (size_t)list[i].count * sizeof(float);
+        if (list[i].count > 0 && ranges_overlap(start, bytes, (uintptr_t)list[i].values, list_bytes))
+            return true;
+    }
+    return false;
+}
+
 static int check_pack_target(const unstride_layer *layer, const unstride_kernel *kernel,
                              const unstride_weights *weights, const void *packed, size_t packed_bytes) {
-    const size_t needed = layout_packed(kernel).total_bytes;
+    const size_t needed = layout_packed(layer, kernel).total_bytes;
     if (packed == NULL) return fail(UNSTRIDE_NULL_ARGUMENT, "%s: packed is null", layer->name);
     if ((uintptr_t)packed % PACKED_ALIGNMENT != 0)
         return fail(UNSTRIDE_MISALIGNED, "%s: packed at %p is no multiple of %u", layer->name, packed,
@@ -62,41 +107,38 @@ static int check_pack_target(const unstride_layer *layer, const unstride_kernel 
     if (packed_bytes < needed)
         return fail(UNSTRIDE_BUFFER_TOO_SMALL, "%s: packed: %zu bytes, %zu are needed", layer->name,
                     packed_bytes, needed);
-    size_t kernel_bytes = sizeof(float);
-    for (int i = 0; i < layer->weight_rank; i++)
-        kernel_bytes *= (size_t)layer->weight_shape[i];
-    if ((layer->weight_rank > 0 &&
-         ranges_overlap((uintptr_t)packed, needed, (uintptr_t)weights->kernel, kernel_bytes)) ||
-        (weights->bias != NULL && ranges_overlap((uintptr_t)packed, needed, (uintptr_t)weights->bias,
-                                                 (size_t)layer->bias_count * sizeof(float))))
+    if (overlaps_weights(layer, weights, packed, needed))
         return fail(UNSTRIDE_OVERLAP, "%s: packed overlaps the weights it is made from", layer->name);
     return UNSTRIDE_OK;
 }
 
 int UNSTRIDE_LIBRARY(pack)(const unstride_layer *layer, const unstride_weights *weights, void *packed,
                            size_t packed_bytes) {
-    static const float no_kernel = 0.0f;
     const unstride_weights nothing = {0};
     const unstride_kernel *kernel;
     uint32_t requirement;
     int status = check_layer(layer, "pack");
     if (status != UNSTRIDE_OK) return status;
     if ((status = select_kernel(layer, &kernel, &requirement)) != UNSTRIDE_OK) return status;
+    const bool copies = weights == NULL && kernel->embedded != NULL;
     if (weights == NULL) weights = &nothing;
-    if ((status = check_weight_pointers(layer, weights)) != UNSTRIDE_OK) return status;
+    if (!copies && (status = check_weight_pointers(layer, weights)) != UNSTRIDE_OK) return status;
+    if (kernel->pack == NULL) return UNSTRIDE_OK;
     if ((status = check_pack_target(layer, kernel, weights, packed, packed_bytes)) != UNSTRIDE_OK)
         return status;
+    if (copies) {
+        memcpy(packed, kernel->embedded, layout_packed(layer, kernel).total_bytes);
+        return UNSTRIDE_OK;
+    }
 
     ensure_hooks();
-    int32_t bias_count = (int32_t)layer->bias_count;
-    float *zero_bias = NULL;
-    if (bias_count == 0 && (zero_bias = make_zero_bias(layer, kernel, &bias_count)) == NULL)
-        return fail(UNSTRIDE_OUT_OF_MEMORY, "%s: pack: no memory for %d zeros", layer->name, (int)bias_count);
-    memset(packed, 0, layout_packed(kernel).total_bytes);
-    if (kernel->pack != NULL)
-        status = run_pack_kernel(layer, kernel, layer->weight_rank == 0 ? &no_kernel : weights->kernel,
-                                 zero_bias != NULL ? zero_bias : weights->bias, bias_count, packed);
-    free(zero_bias);
-    if (status == UNSTRIDE_OK) write_packed_header(layer, kernel, packed);
-    return status;
+    call self = {.layer = layer, .concurrency = 1};
+    int code = 0;
+    atomic_flag_clear(&self.error_taken);
+    memset(packed, 0, layout_packed(layer, kernel).total_bytes);
+    for (int group = 0; group < plan_of(layer)->groups && code == 0; group++)
+        code = pack_group(&self, kernel, weights, group, packed);
+    if (code != 0) return kernel_status(&self, "pack", code);
+    write_packed_header(layer, kernel, packed);
+    return UNSTRIDE_OK;
 }

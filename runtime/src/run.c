@@ -1,12 +1,14 @@
-/* One call of a layer: all checks, then the kernel on each box. */
+/* One call of a layer: all checks, then the kernel on each box of each group. */
 
 /* What the checks of a call find out. */
 typedef struct checked_call {
     const unstride_kernel *kernel;
     int64_t output_shape[UNSTRIDE_MAX_RANK];
     checked_view input, add, output;
-    int requested; /* tasks at a time that were asked for */
-    int useful;    /* threads that are worth waking; 1: a plain loop */
+    const void *packed; /* in host memory: the caller's, the library's own, or null where nothing is packed */
+    uintptr_t packed_address; /* as the kernels are given it */
+    int requested;            /* tasks at a time that were asked for */
+    int useful;               /* threads that are worth waking; 1: a plain loop */
     unstride_parallel parallel;
     size_t scratch_bytes; /* zero where the kernel stages nothing */
     size_t slot_bytes;
@@ -29,14 +31,15 @@ static int check_shapes(const unstride_layer *layer, const unstride_arguments *a
 /* Threads and scratch memory for an output's shape; the same for the query and for the call. */
 static void plan_tasks(const unstride_layer *layer, uint32_t requirement, const int64_t *output,
                        int requested, checked_call *found) {
-    double outputs = 1.0;
+    double outputs = 1.0 / plan_of(layer)->groups; /* of one call of the kernel */
     for (int axis = 0; axis < layer->rank; axis++)
         outputs *= (double)output[axis];
     const bool on_device = unstride_this_library.device != UNSTRIDE_DEVICE_NONE;
     found->requested = requested;
     found->useful = on_device ? 1 : useful_threads(layer, requirement, outputs, requested);
     found->slot_bytes = on_device ? 0 : (size_t)slot_bytes_of(layer, found->kernel, output);
-    found->scratch_bytes = found->slot_bytes * (size_t)(found->useful == 1 ? 1 : requested);
+    const int tasks = found->useful == 1 ? 1 : requested;
+    found->scratch_bytes = found->slot_bytes * (size_t)tasks * (size_t)found->kernel->staging_count;
 }
 
 static int check_threads(const unstride_layer *layer, const unstride_arguments *arguments,
@@ -69,18 +72,26 @@ static int check_views(const unstride_layer *layer, const unstride_arguments *ar
 }
 
 static int check_packed_weights(const unstride_layer *layer, const unstride_arguments *arguments,
-                                const checked_call *found) {
-    const size_t bytes = layout_packed(found->kernel).total_bytes;
-    const int status = check_packed(layer, found->kernel, arguments->packed);
+                                checked_call *found) {
+    found->packed = NULL;
+    found->packed_address = 0;
+    if (found->kernel->pack == NULL) return UNSTRIDE_OK;
+    found->packed = arguments->packed != NULL ? arguments->packed : found->kernel->embedded;
+    const int status = check_packed(layer, found->kernel, found->packed);
     if (status != UNSTRIDE_OK) return status;
-    const uintptr_t address = packed_address(arguments);
-    if (address == 0) return fail(UNSTRIDE_NULL_ARGUMENT, "%s: packed_device is zero", layer->name);
+    const uintptr_t address = packed_address(arguments, found->packed);
+    if (address == 0)
+        return fail(UNSTRIDE_NULL_ARGUMENT,
+                    "%s: packed_device is zero; copy what pack writes to the device and give its address",
+                    layer->name);
     if (address % PACKED_ALIGNMENT != 0)
         return fail(UNSTRIDE_MISALIGNED, "%s: packed_device is no multiple of %u", layer->name,
                     PACKED_ALIGNMENT);
-    if (view_overlaps_range(&found->output, (const void *)address, bytes))
+    if (view_overlaps_range(&found->output, (const void *)address,
+                            layout_packed(layer, found->kernel).total_bytes))
         return fail(UNSTRIDE_OVERLAP, "%s: output at %p overlaps the packed weights", layer->name,
                     (void *)arguments->output->data);
+    found->packed_address = address;
     return UNSTRIDE_OK;
 }
 
@@ -98,8 +109,8 @@ static int check_scratch(const unstride_layer *layer, const unstride_arguments *
     if (view_overlaps_range(&found->output, scratch, bytes) ||
         view_overlaps_range(&found->input, scratch, bytes) ||
         (layer->has_add && view_overlaps_range(&found->add, scratch, bytes)) ||
-        ranges_overlap((uintptr_t)scratch, bytes, (uintptr_t)arguments->packed,
-                       layout_packed(found->kernel).total_bytes))
+        ranges_overlap((uintptr_t)scratch, bytes, (uintptr_t)found->packed,
+                       layout_packed(layer, found->kernel).total_bytes))
         return fail(UNSTRIDE_OVERLAP, "%s: scratch overlaps a tensor or the packed weights", layer->name);
     return UNSTRIDE_OK;
 }
@@ -117,44 +128,68 @@ static int check_given(const unstride_layer *layer, const unstride_arguments *ar
     return UNSTRIDE_OK;
 }
 
-/* The kernel on every box; the inputs are described once, so a device receives them once. */
-static int compute_boxes(call *self, const checked_call *found, uintptr_t packed) {
-    const unstride_plan *plan = plan_of(self->layer);
-    const packed_layout layout = layout_packed(found->kernel);
-    buffer input, weights, bias, add, output;
-    void *user_context = self;
-    describe_input(&input, &found->input);
-    begin_buffer(&weights);
-    add_dense_dimensions(&weights, found->kernel->weight_extent, UNSTRIDE_WEIGHT_DIMENSIONS);
-    place_buffer(&weights.halide, packed + layout.weights_offset, true);
-    begin_buffer(&bias);
-    add_dense_dimensions(&bias, &found->kernel->bias_extent, 1);
-    place_buffer(&bias.halide, packed + layout.bias_offset, true);
+/* A group's part of the packed weights; where nothing is packed, host memory that no kernel reads. */
+static void describe_packed(buffer *weights, buffer *parameters, const unstride_layer *layer,
+                            const checked_call *found, int group) {
+    const unstride_kernel *kernel = found->kernel;
+    const packed_layout layout = layout_packed(layer, kernel);
+    if (kernel->pack == NULL) {
+        describe_host(weights, no_values, kernel->weight_extent, kernel->weight_rank);
+        describe_host(parameters, no_values, kernel->parameter_extent, 2);
+        return;
+    }
+    describe_dense(weights, kernel->weight_extent, kernel->weight_rank);
+    describe_dense(parameters, kernel->parameter_extent, 2);
+    const uintptr_t packed = found->packed_address;
+    place_buffer(&weights->halide, packed + layout.weights_offset + (size_t)group * layout.weights_stride,
+                 true);
+    place_buffer(&parameters->halide,
+                 packed + layout.parameters_offset + (size_t)group * layout.parameters_stride, true);
+}
 
-    phase_range x[2], y[2] = {{1, 0, 1}};
-    const int rank = self->layer->rank;
-    const int x_count = split_axis(found->output_shape[rank - 2], plan->axes[0].phases, x);
-    const int y_count =
-        plan->spatial_axes > 1 ? split_axis(found->output_shape[rank - 3], plan->axes[1].phases, y) : 1;
+static int compute_box(call *self, const checked_call *found, int group,
+                       const phase_range box[UNSTRIDE_MAX_SPATIAL_AXES], buffer *input, buffer *weights,
+                       buffer *parameters) {
+    const unstride_layer *layer = self->layer;
+    buffer add, output;
+    void *user_context = self;
+    void *arguments[6] = {&user_context, &input->halide, &weights->halide, &parameters->halide};
+    int count = 4;
+    if (layer->has_add) {
+        describe_box(&add, layer, &found->add, group, box, true);
+        arguments[count++] = &add.halide;
+    }
+    describe_box(&output, layer, &found->output, group, box, false);
+    arguments[count] = &output.halide;
+    int code = found->kernel->compute(arguments);
+    if (code == 0) code = fetch_output(self, &output.halide);
+    release_buffer(self, &output.halide);
+    if (layer->has_add) release_buffer(self, &add.halide);
+    return code;
+}
+
+/* The kernel on every box of a group; the inputs are described once, so a device receives them once. */
+static int compute_group(call *self, const checked_call *found, const box_ranges *boxes, int group) {
+    buffer input, weights, parameters;
     int code = 0;
-    for (int box = 0; box < x_count * y_count && code == 0; box++) {
-        const phase_range *x_range = &x[box % x_count], *y_range = &y[box / x_count];
-        void *arguments[6] = {&user_context, &input.halide, &weights.halide, &bias.halide};
-        int count = 4;
-        if (self->layer->has_add) {
-            describe_box(&add, &found->add, plan, x_range, y_range, true);
-            arguments[count++] = &add.halide;
-        }
-        describe_box(&output, &found->output, plan, x_range, y_range, false);
-        arguments[count] = &output.halide;
-        code = found->kernel->compute(arguments);
-        if (code == 0) code = fetch_output(self, &output.halide);
-        release_buffer(self, &output.halide);
-        if (self->layer->has_add) release_buffer(self, &add.halide);
+    describe_input(&input, self->layer, &found->input, group);
+    describe_packed(&weights, &parameters, self->layer, found, group);
+    for (int i = 0; i < box_count(boxes) && code == 0; i++) {
+        phase_range box[UNSTRIDE_MAX_SPATIAL_AXES];
+        choose_box(boxes, i, box);
+        code = compute_box(self, found, group, box, &input, &weights, &parameters);
     }
     release_buffer(self, &input.halide);
     release_buffer(self, &weights.halide);
-    release_buffer(self, &bias.halide);
+    release_buffer(self, &parameters.halide);
+    return code;
+}
+
+static int compute_groups(call *self, const checked_call *found) {
+    const box_ranges boxes = split_output(self->layer, found->output_shape);
+    int code = 0;
+    for (int group = 0; group < plan_of(self->layer)->groups && code == 0; group++)
+        code = compute_group(self, found, &boxes, group);
     return kernel_status(self, "run", code);
 }
 
@@ -180,7 +215,7 @@ static int run_checked(const unstride_layer *layer, const unstride_arguments *ar
             self.slots = allocated;
         }
     }
-    const int result = compute_boxes(&self, found, packed_address(arguments));
+    const int result = compute_groups(&self, found);
     free(allocated);
     return result;
 }

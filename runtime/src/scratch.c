@@ -1,4 +1,5 @@
-/* Memory for kernels: slots cut from one block a call, one slot for each task that runs at a time. */
+/* Memory for kernels: slots cut from one block a call, for each task that runs at a time one for each buffer
+ * that it holds. */
 
 #define SLOT_ALIGNMENT 64u
 
@@ -13,24 +14,36 @@ static int64_t round_up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
 
-/* Bytes of the slot of one task: tile_x * strip outputs by tile_y * rows of one phase, plus the halos. A
- * strip of zero is the whole row, and its last tile may be only partly inside the output. */
-static int64_t staging_bytes(const unstride_layer *layer, const unstride_kernel *kernel,
-                             const int64_t *output) {
-    const unstride_plan *plan = plan_of(layer);
-    if (kernel->staged_channels == 0) return 0;
-    const int64_t row = (output[layer->rank - 2] + plan->axes[0].phases - 1) / plan->axes[0].phases;
-    const int64_t width =
-        kernel->strip == 0 ? round_up(row, kernel->tile_x) : (int64_t)kernel->tile_x * kernel->strip;
-    const int64_t height = (int64_t)kernel->tile_y * kernel->rows;
-    return (width + plan->axes[0].halo) * (height + plan->axes[1].halo) * kernel->staged_channels *
-           (int64_t)sizeof(float);
+/* Outputs of one phase that a task computes on an axis. A strip of zero is the whole row, and its last tile
+ * may be only partly inside the output. */
+static int64_t task_extent(const unstride_layer *layer, const unstride_kernel *kernel, const int64_t *output,
+                           int spatial) {
+    if (spatial == 2) return 1;
+    if (spatial == 1) return (int64_t)kernel->tile_y * kernel->rows;
+    if (kernel->strip != 0) return (int64_t)kernel->tile_x * kernel->strip;
+    const int32_t phases = plan_of(layer)->axes[0].phases;
+    return round_up((output[width_axis(layer)] + phases - 1) / phases, kernel->tile_x);
 }
 
+static int64_t staging_bytes(const unstride_layer *layer, const unstride_kernel *kernel,
+                             const unstride_staging *staging, const int64_t *output) {
+    int64_t elements = staging->channels;
+    for (int spatial = 0; spatial < UNSTRIDE_MAX_SPATIAL_AXES; spatial++) {
+        const int64_t extent = task_extent(layer, kernel, output, spatial);
+        elements *= staging->scale[spatial] * extent + staging->extra[spatial];
+    }
+    return elements * (int64_t)sizeof(float);
+}
+
+/* Every slot holds the largest of the kernel's buffers. */
 static int64_t slot_bytes_of(const unstride_layer *layer, const unstride_kernel *kernel,
                              const int64_t *output) {
-    const int64_t staged = staging_bytes(layer, kernel, output);
-    return staged == 0 ? 0 : round_up(staged + SLOT_SLACK + 2 * SLOT_MARGIN, SLOT_ALIGNMENT);
+    int64_t most = 0;
+    for (int i = 0; i < kernel->staging_count; i++) {
+        const int64_t bytes = staging_bytes(layer, kernel, &kernel->stagings[i], output);
+        if (bytes > most) most = bytes;
+    }
+    return most == 0 ? 0 : round_up(most + SLOT_SLACK + 2 * SLOT_MARGIN, SLOT_ALIGNMENT);
 }
 
 static void *allocate_elsewhere(size_t bytes) {

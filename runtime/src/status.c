@@ -17,7 +17,7 @@ static const status_words status_table[] = {
     STATUS(UNSTRIDE_WRONG_SHAPE, "A size differs from the layer's, or from what the input's sizes ask for."),
     STATUS(UNSTRIDE_EMPTY_TENSOR, "A spatial size is zero or negative."),
     STATUS(UNSTRIDE_WRONG_STRIDE,
-           "A stride is negative, too small for the sizes inside it, or not 1 for channels."),
+           "A stride is negative, too small for the sizes inside it, or not 1 on the last axis."),
     STATUS(UNSTRIDE_SIZE_OVERFLOW, "Sizes or strides go beyond 2^31 - 1 elements."),
     STATUS(UNSTRIDE_OVERLAP, "The output overlaps memory that the call reads or works in."),
     STATUS(UNSTRIDE_MISALIGNED, "A pointer is not aligned as it must be."),

@@ -40,3 +40,30 @@ check_program() {
 }
 
 configure() { "$CMAKE" -G Ninja -DCMAKE_MAKE_PROGRAM="$NINJA" -DCMAKE_BUILD_TYPE=Release "$@"; }
+
+# extract_blocks DOCUMENT: its ```sh blocks go into one script, `commands`, that stops at the first failure;
+# named blocks (```c NAME) into the files of those names; the count of ```sh blocks into `block_count`.
+extract_blocks() {
+    awk '
+        /^```/ {
+            if (inside) { inside = 0; next }
+            inside = 1
+            to = $1 == "```sh" ? "commands" : $2
+            if (to == "commands") blocks++
+            else if (to != "") system("mkdir -p \"$(dirname " to ")\" && rm -f " to)
+            next
+        }
+        inside && to != "" { print > to }
+        END { print blocks + 0 > "block_count"; exit inside }
+    ' "$1" || fail "$1 has an open fence"
+}
+
+# run_blocks DOCUMENT: runs `commands`; every line of promised.txt must be among what they print.
+run_blocks() {
+    bash -euo pipefail -x commands >output 2>&1 || fail "$(cat output)"
+    cat output
+    [[ -s promised.txt ]] || fail "$1 promises no output"
+    while read -r line; do
+        grep -qxF -- "$line" output || fail "$1 promises a line that was not printed: $line"
+    done <promised.txt
+}

@@ -86,6 +86,7 @@ static inline int solve(problem *p, const unstride_library *library, int spoil) 
     unstride_arguments arguments;
     int status;
     if (spoil) p->kernel[5] += 1.0f;
+    memset(&weights, 0, sizeof weights);
     weights.kernel = p->kernel;
     weights.bias = p->bias;
     memset(&arguments, 0, sizeof arguments);

@@ -5,33 +5,13 @@ source "$UNSTRIDE_SOURCE/tests/consumer/common.sh"
 readme=$UNSTRIDE_SOURCE/README.md
 for entry in "$UNSTRIDE_SOURCE"/* ; do ln -s "$entry" .; done
 
-# The sh blocks go into one script that stops at the first failure, named blocks into the files of those
-# names.
-awk '
-    /^```/ {
-        if (inside) { inside = 0; next }
-        inside = 1
-        to = $1 == "```sh" ? "commands" : $2
-        if (to == "commands") blocks++
-        else if (to != "") system("mkdir -p \"$(dirname " to ")\" && rm -f " to)
-        next
-    }
-    inside && to != "" { print > to }
-    END { print blocks + 0 > "block_count"; exit inside }
-' "$readme" || fail "README.md has an open fence"
+extract_blocks "$readme"
 (($(cat block_count) >= 3)) || fail "README.md holds $(cat block_count) blocks of commands"
 
 # This test is itself started by scripts/test.sh.
 grep -q '^scripts/test.sh' commands || fail "README.md does not name scripts/test.sh"
 sed -i '/^scripts\/test\.sh/d' commands
-bash -euo pipefail -x commands >output 2>&1 || fail "$(cat output)"
-cat output
-
-# What README.md promises must be what was printed.
-while read -r line; do
-    grep -qxF -- "$line" output || fail "README.md promises a line that was not printed: $line"
-done <promised.txt
-[[ -s promised.txt ]] || fail "README.md promises no output"
+run_blocks "$readme"
 
 # The demo writes its pictures, and they are pictures.
 for picture in chelsea coffee; do

@@ -117,20 +117,23 @@ TEST_F(Command, AllErrorsOfAFileAreReportedAndNothingStaleStays) {
 }
 
 TEST_F(Command, WhatCannotBeCompiledIsRefusedByName) {
-    write("net.layers", std::string(good_layer) +
-                            "loud = input(f32, 1x2x3x4) | conv(4, kernel=1) | tanh\n"
-                            "shuffled = input(f32, 1x2x3x4) | conv(4, kernel=1) | pixel_shuffle(2)\n");
+    write("net.layers",
+          std::string(good_layer) +
+              "two = input(f32, 1x2x3x4) | conv(4, kernel=1) | conv(4, kernel=1)\n"
+              "near = input(f32, 1x2x3x4) | nearest_upsample(2) | transposed_conv(4, kernel=2)\n");
     const ProcessResult refused = build("net.layers");
     EXPECT_EQ(refused.exit_code, 1);
-    EXPECT_TRUE(has(refused.errors, "tanh: this activation cannot be compiled yet (layer loud)"))
+    EXPECT_TRUE(has(refused.errors, "cannot follow a convolution or bilinear_upsample in one kernel; begin a "
+                                    "second layer here (layer two)"))
         << refused.errors;
-    EXPECT_TRUE(has(refused.errors, "pixel_shuffle: this stage cannot be compiled yet (layer shuffled)"))
+    EXPECT_TRUE(has(refused.errors, "net.layers:3:52: transposed_conv: cannot follow nearest_upsample in one "
+                                    "kernel; begin a second layer here (layer near)"))
         << refused.errors;
     EXPECT_FALSE(fs::exists(path("out/x86-64/libnet.a")));
     EXPECT_EQ(build("net.layers", {"--layer", "up"}).exit_code, 0);
     const ProcessResult unknown = build("net.layers", {"--layer", "down"});
     EXPECT_EQ(unknown.exit_code, 1);
-    EXPECT_TRUE(has(unknown.errors, "there is no layer 'down'; it has up, loud, shuffled")) << unknown.errors;
+    EXPECT_TRUE(has(unknown.errors, "there is no layer 'down'; it has up, two, near")) << unknown.errors;
 }
 
 TEST_F(Command, NamesMustBeIdentifiers) {
@@ -194,10 +197,43 @@ TEST_F(Command, RunComputesAndReportsAsJson) {
         EXPECT_EQ(value, 1.25f);
 }
 
+TEST_F(Command, RunTakesScaleAndPreluInAnyRankAndLayout) {
+    write("net.layers",
+          "line = input(f32, 1x2x?, layout=nchw) | transposed_conv(3, kernel=2, stride=2) | bias | "
+          "relu | scale | prelu\n"
+          "volume = input(f32, 1x2x1x?x2) | conv(4, kernel=1, groups=2) | scale | prelu\n"
+          "moved = input(f32, 1x4x2x?, layout=nchw) | pixel_shuffle(2)\n");
+    write_array("line.input.npy", {1, 2, 5}, 1);
+    write_array("line.weights.npy", {2, 3, 2}, 0.5f);
+    write_array("line.bias.npy", {3}, 1);
+    write_array("line.scale.npy", {3}, -3);
+    write_array("line.prelu.npy", {3}, 0.25f);
+    write_array("volume.input.npy", {1, 2, 1, 3, 2}, 2);
+    write_array("volume.weights.npy", {4, 1, 1, 1, 1}, -3);
+    write_array("volume.scale.npy", {4}, 4);
+    write_array("volume.prelu.npy", {4}, 0.5f);
+    write_array("moved.input.npy", {1, 4, 2, 3}, 7);
+    const ProcessResult result = run("net.layers");
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+    const auto expect = [&](const char *file, const std::vector<std::int64_t> &shape, float wanted) {
+        const auto output = read_npy(path(file), shape);
+        ASSERT_TRUE(output.ok()) << output.error();
+        for (const float value : output->values)
+            EXPECT_EQ(value, wanted) << file;
+    };
+    expect("out/line.output.npy", {1, 3, 10}, -1.5f);
+    expect("out/volume.output.npy", {1, 2, 1, 3, 4}, -12);
+    expect("out/moved.output.npy", {1, 1, 4, 6}, 7);
+    write_array("line.prelu.npy", {2}, 0.25f);
+    const ProcessResult refused = run("net.layers", {"--layer", "line"});
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_TRUE(has(refused.errors, "line.prelu.npy: shape must be 3, got 2")) << refused.errors;
+}
+
 TEST_F(Command, OneLayersFailureDoesNotStopTheOthers) {
     write("net.layers",
           "bad = input(f32, 1x2x2x1) | conv(1, kernel=1)\ngood = input(f32, 1x2x2x1) | conv(1, kernel=1)\n"
-          "never = input(f32, 1x2x2x1) | conv(1, kernel=1) | tanh\n");
+          "never = input(f32, 1x2x2x1) | conv(1, kernel=1) | conv(1, kernel=1)\n");
     write_array("bad.input.npy", {1, 2, 3, 1}, 1);
     write_array("bad.weights.npy", {1, 1, 1, 1}, 2);
     write_array("good.input.npy", {1, 2, 2, 1}, 1);
@@ -207,6 +243,7 @@ TEST_F(Command, OneLayersFailureDoesNotStopTheOthers) {
     EXPECT_TRUE(has(result.errors, "layer bad: ")) << result.errors;
     EXPECT_TRUE(has(result.errors, "shape must be 1x2x2x1, got 1x2x3x1")) << result.errors;
     EXPECT_TRUE(has(result.errors, "layer never: ")) << result.errors;
+    EXPECT_TRUE(has(result.errors, "begin a second layer here")) << result.errors;
     EXPECT_TRUE(has(result.output, "good")) << result.output;
     EXPECT_TRUE(fs::exists(path("out/good.output.npy")));
     EXPECT_FALSE(fs::exists(path("out/bad.output.npy")));
@@ -255,13 +292,38 @@ TEST_F(Command, CudaWithoutADriverSaysSo) {
 TEST_F(Command, DescribeCountsNineTapsForKernelThreeStrideTwo) {
     write("net.layers",
           "up = input(f32, 1x64x64x256) | transposed_conv(128, kernel=3, stride=2, pad=1, output_pad=1)\n"
-          "later = input(f32, 1x8x8) | conv(4, kernel=1)\n");
+          "later = input(f32, 1x8x8) | conv(4, kernel=1) | conv(4, kernel=1)\n");
     const ProcessResult result = unstride({"describe", path("net.layers").string()});
     ASSERT_EQ(result.exit_code, 0) << result.errors;
     EXPECT_TRUE(has(result.output, "9 taps over 4 phases of an input position")) << result.output;
     EXPECT_TRUE(has(result.output, "2·(64−1) + 1·(3−1) + 1 − 1 − 1 + 1 = 128")) << result.output;
     EXPECT_TRUE(has(result.output, "by zero insertion: 4.832 G (4.00x)")) << result.output;
-    EXPECT_TRUE(has(result.output, "not compiled: input: only two spatial sizes")) << result.output;
+    EXPECT_TRUE(has(result.output, "  not compiled: conv: ")) << result.output;
+}
+
+TEST_F(Command, DescribeTellsWhatIsSummedFoldedAndMoved) {
+    write("net.layers",
+          "near = input(f32, ?x?x?x8) | leaky_relu(0.1) | nearest_upsample(2) | conv(8, kernel=3, pad=1) | "
+          "bias | scale | relu | prelu\n"
+          "groups = input(f32, 1x8x4x4x4, layout=nchw) | conv(4, kernel=1, groups=2)\n"
+          "depthwise = input(f32, 1x8x8) | conv(8, kernel=3, groups=8)\n"
+          "filter = input(f32, 1x?x?x3) | bilinear_upsample(2) | crop(from=1, size=6)\n"
+          "moved = input(f32, 1x?x?x4) | pixel_shuffle(2)\n"
+          "halved = input(f32, 1x?x?x1) | pixel_unshuffle(2) | conv(4, kernel=1)\n");
+    const ProcessResult result = unstride({"describe", path("net.layers").string()});
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+    for (const char *part :
+         {"phase 0: 2 taps: w[0]·in[u−1], (w[1]+w[2])·in[u]",
+          "the taps sum 36 kernel elements: 2.25x fewer multiplications than unfolded",
+          "on the input: leaky_relu", "folded into the weights: bias, scale", "on the output: relu, prelu",
+          "  depth: size in; 1 phase", "2 groups, each 4 to 2 channels in a run of the kernel",
+          "depthwise: every output channel reads one input channel",
+          "depthwise, with a filter known to the compiler", "0.75·in[u], 0.25·in[u+1]",
+          "outside the image stands its nearest pixel", "size 2·in, then 6 (in at least 7); 2 phases",
+          "moves elements: no weights, no sums", "phase 1 (shuffle pixel 1): 1 tap: in[u]",
+          "no multiplications; ", "size floor(in / 2) (in a multiple of 2)", "w[0]·in[2u+1]"}) {
+        EXPECT_TRUE(has(result.output, part)) << part << " is not in\n" << result.output;
+    }
 }
 
 } // namespace

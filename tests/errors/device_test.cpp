@@ -2,6 +2,7 @@
 // for a driver until it has found one, so every case runs in a process of its own.
 #include "fake_call.h"
 
+#include <cstring>
 #include <dlfcn.h>
 #include <filesystem>
 
@@ -96,6 +97,21 @@ TEST(Cuda, DISABLED_ChecksPackedOnTheDevice) {
     call.arguments.packed_device = reinterpret_cast<std::uintptr_t>(call.output.data) / 64 * 64;
     EXPECT_EQ(call.run(), UNSTRIDE_OVERLAP);
     EXPECT_TRUE(call.untouched());
+
+    FakeCall moving(gpu_line, gpu_library());
+    EXPECT_EQ(moving.arguments.packed_device, 0u);
+    EXPECT_EQ(moving.run(), UNSTRIDE_OK) << moving.error();
+    EXPECT_TRUE(moving.right(4));
+
+    // What the library holds is checked, but its copy on the device is the caller's.
+    FakeCall held(gpu_held, gpu_library());
+    held.arguments.packed = nullptr;
+    EXPECT_EQ(held.run(), UNSTRIDE_NOT_PACKED);
+    std::memcpy(gpu_held_weights, held.packed.data(), held.packed.bytes());
+    EXPECT_EQ(held.run(), UNSTRIDE_OK) << held.error();
+    EXPECT_TRUE(held.right());
+    held.arguments.packed_device = 0;
+    EXPECT_EQ(held.run(), UNSTRIDE_NULL_ARGUMENT);
 }
 
 TEST(Cuda, FindsTheDriverUnderItsVersionedName) {
@@ -103,7 +119,7 @@ TEST(Cuda, FindsTheDriverUnderItsVersionedName) {
     EXPECT_TRUE(passes_with("Cuda.DISABLED_Runs", folder, {"STUB_CUDA_CONTEXT=77"}));
     EXPECT_TRUE(
         passes_with("Cuda.DISABLED_Runs", folder, {"STUB_CUDA_CONTEXT=77", "HL_CUDA_JIT_MAX_REGISTERS=64"}));
-    EXPECT_TRUE(passes_with("Cuda.DISABLED_ChecksPackedOnTheDevice", folder));
+    EXPECT_TRUE(passes_with("Cuda.DISABLED_ChecksPackedOnTheDevice", folder, {"STUB_CUDA_CONTEXT=77"}));
 }
 
 TEST(Cuda, FindsTheDriverUnderItsPlainName) {
@@ -145,6 +161,17 @@ TEST(OpenCl, DISABLED_Runs) {
     EXPECT_EQ(fake.boxes, 4);
     EXPECT_EQ(fake.copies_back, 4);
     EXPECT_EQ(fake.releases, 4 * 2 + 3);
+
+    fake.copies_back = fake.releases = fake.boxes = 0;
+    FakeCall grouped(ocl_grouped, ocl_library());
+    ASSERT_EQ(grouped.run(), UNSTRIDE_OK) << grouped.error();
+    EXPECT_TRUE(grouped.right());
+    EXPECT_EQ(fake.copies_back, 3 * 4);
+    EXPECT_EQ(fake.releases, 3 * (4 * 2 + 3));
+
+    FakeCall moving(ocl_line, ocl_library());
+    ASSERT_EQ(moving.run(), UNSTRIDE_OK) << moving.error();
+    EXPECT_TRUE(moving.right(4));
 }
 
 TEST(OpenCl, DISABLED_AnswersStatus) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fake_library.h"
+#include "kernel_table.h"
 #include "unstride/unstride.hpp"
 
 #include <gtest/gtest.h>
@@ -39,9 +40,11 @@ struct FakeCall {
     explicit FakeCall(const unstride_layer &layer, const unstride_library *library = fake_library(),
                       std::int64_t height = 5, std::int64_t width = 4, std::int64_t batch = 2)
         : layer(layer), library(library) {
-        const std::vector<std::int64_t> shape = layer.rank == 4
-                                                    ? std::vector<std::int64_t>{batch, height, width, 3}
-                                                    : std::vector<std::int64_t>{2, width, 2};
+        std::vector<std::int64_t> shape(layer.input_shape, layer.input_shape + layer.rank);
+        const std::int64_t sizes[] = {width, height, 3};
+        if (shape[0] < 0) shape[0] = batch;
+        for (int spatial = 0; spatial < plan().spatial_axes; spatial++)
+            shape[static_cast<std::size_t>(axis_of(spatial))] = sizes[spatial];
         std::vector<std::int64_t> result(shape.size());
         EXPECT_EQ(library->output_shape(&layer, shape.data(), result.data()), UNSTRIDE_OK)
             << library->last_error();
@@ -53,7 +56,8 @@ struct FakeCall {
         input = unstride_dense(input_values.data(), layer.rank, shape.data());
         output = unstride_dense(output_values.data(), layer.rank, result.data());
         add = unstride_dense(add_values.data(), layer.rank, result.data());
-        EXPECT_TRUE(packed.allocate(library->packed_bytes(&layer)));
+        const std::size_t bytes = library->packed_bytes(&layer);
+        EXPECT_TRUE(bytes == 0 || packed.allocate(bytes));
         EXPECT_EQ(pack(), UNSTRIDE_OK) << library->last_error();
         arguments.input = &input;
         arguments.output = &output;
@@ -62,9 +66,18 @@ struct FakeCall {
         arguments.packed_device = reinterpret_cast<std::uintptr_t>(packed.data());
     }
 
+    unstride_weights weights() const {
+        unstride_weights all{};
+        all.kernel = kernel.data();
+        if (layer.bias_count > 0) all.bias = bias.data();
+        if (layer.scale_count > 0) all.scale = scale.data();
+        if (layer.prelu_count > 0) all.prelu = prelu.data();
+        return all;
+    }
+
     int pack() {
-        const unstride_weights weights = {kernel.data(), layer.bias_count > 0 ? bias.data() : nullptr};
-        return library->pack(&layer, &weights, packed.data(), packed.bytes());
+        const unstride_weights all = weights();
+        return library->pack(&layer, &all, packed.data(), packed.bytes());
     }
 
     int run() { return library->run(&layer, &arguments); }
@@ -72,21 +85,14 @@ struct FakeCall {
 
     // Whether every element of the output is the layer's; `phases` as the layer's plan has it.
     bool right(std::int64_t phases = 2) const {
-        const int y = layer.rank - 3, x = layer.rank - 2, c = layer.rank - 1;
-        const float weight = layer.weight_rank > 0 ? kernel[0] : 0.0f;
-        for (std::int64_t n = 0; n < output.shape[0]; n++)
-            for (std::int64_t row = 0; row < (layer.rank == 4 ? output.shape[y] : 1); row++)
-                for (std::int64_t column = 0; column < output.shape[x]; column++)
-                    for (std::int64_t channel = 0; channel < output.shape[c]; channel++) {
-                        const std::int64_t from_row =
-                            layer.rank == 4 ? std::min(row / phases, input.shape[y] - 1) : 0;
-                        const std::int64_t from_column = std::min(column / phases, input.shape[x] - 1);
-                        float wanted = weight * at(input, n, from_row, from_column, channel);
-                        if (layer.bias_count > 0) wanted += bias[static_cast<std::size_t>(channel)];
-                        if (layer.has_add) wanted += 1000.0f;
-                        if (!(at(output, n, row, column, channel) == wanted)) return false;
-                    }
-        return true;
+        std::vector<std::int64_t> at(static_cast<std::size_t>(layer.rank), 0);
+        for (;;) {
+            if (!(element(output, at) == wanted(at, phases))) return false;
+            std::size_t axis = at.size();
+            while (axis > 0 && ++at[axis - 1] == output.shape[axis - 1])
+                at[--axis] = 0;
+            if (axis == 0) return true;
+        }
     }
 
     bool untouched() const {
@@ -97,13 +103,39 @@ struct FakeCall {
     static constexpr float unwritten = -77.0f;
     const unstride_layer &layer;
     const unstride_library *library;
-    std::vector<float> kernel{3, 1, 4, 1, 5, 9, 2, 6, 5}, bias{0.5f, 1.5f, 2.5f};
+    std::vector<float> kernel{3, 1, 4, 1, 5, 9, 2, 6, 7, 3, 5, 8};
+    std::vector<float> bias{0.5f, 1.5f, 2.5f, 3.5f, 4.5f, 5.5f}, scale{1, 2, 4, 0.5f, 8, 0.25f};
+    std::vector<float> prelu{10, 20, 30, 40, 50, 60};
     std::vector<float> input_values, output_values, add_values;
     unstride::runtime::AlignedMemory packed;
     unstride_tensor input{}, output{}, add{};
     unstride_arguments arguments{};
 
 private:
+    const unstride_plan &plan() const { return *static_cast<const unstride_plan *>(layer.implementation); }
+    int axis_of(int spatial) const { return layer.rank - (layer.channels_first ? 1 : 2) - spatial; }
+
+    float wanted(const std::vector<std::int64_t> &at, std::int64_t phases) const {
+        std::vector<std::int64_t> from = at;
+        for (int spatial = 0; spatial < plan().spatial_axes; spatial++) {
+            const auto axis = static_cast<std::size_t>(axis_of(spatial));
+            from[axis] = std::min(at[axis] / phases, input.shape[axis] - 1);
+        }
+        float value = element(input, from);
+        const auto channel = static_cast<std::size_t>(at[layer.channels_first ? 1 : at.size() - 1]);
+        if (layer.weight_rank > 0) {
+            const std::int64_t channels = layer.output_shape[layer.channels_first ? 1 : layer.rank - 1];
+            const std::size_t group = channel / static_cast<std::size_t>(channels / plan().groups);
+            std::size_t group_elements = 1;
+            for (int i = 0; i < plan().kernel_rank; i++)
+                group_elements *= static_cast<std::size_t>(plan().kernel_extent[i]);
+            value *= kernel[group * group_elements];
+        }
+        if (layer.bias_count > 0) value += bias[channel];
+        if (layer.scale_count > 0) value = value * scale[channel] + prelu[channel];
+        return layer.has_add ? value + 1000.0f : value;
+    }
+
     static std::size_t elements(const std::vector<std::int64_t> &shape) {
         std::int64_t count = 1;
         for (const std::int64_t size : shape)
@@ -111,11 +143,10 @@ private:
         return static_cast<std::size_t>(count);
     }
 
-    static float at(const unstride_tensor &view, std::int64_t n, std::int64_t row, std::int64_t column,
-                    std::int64_t channel) {
-        const int x = view.rank - 2;
-        std::int64_t offset = n * view.stride[0] + column * view.stride[x] + channel;
-        if (view.rank == 4) offset += row * view.stride[1];
+    static float element(const unstride_tensor &view, const std::vector<std::int64_t> &at) {
+        std::int64_t offset = 0;
+        for (std::size_t axis = 0; axis < at.size(); axis++)
+            offset += at[axis] * view.stride[axis];
         return view.data[offset];
     }
 };

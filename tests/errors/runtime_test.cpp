@@ -59,13 +59,128 @@ TEST_F(Runtime, OutputSmallerThanThePhasesIsOneBox) {
     EXPECT_EQ(fake.boxes, 1);
 }
 
+TEST_F(Runtime, ChannelsFirst) {
+    FakeCall call(fake_chw);
+    EXPECT_EQ(call.output.shape[1], 3);
+    EXPECT_EQ(call.output.shape[2], 9);
+    EXPECT_EQ(call.output.shape[3], 7);
+    ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
+    EXPECT_TRUE(call.right());
+    EXPECT_EQ(fake.boxes, 4);
+    FakeCall line(fake_line_chw);
+    ASSERT_EQ(line.run(), UNSTRIDE_OK) << line.error();
+    EXPECT_TRUE(line.right());
+}
+
+TEST_F(Runtime, ThreeSpatialAxesTakeUpToEightBoxes) {
+    FakeCall call(fake_volume);
+    EXPECT_EQ(call.output.shape[1], 5);
+    ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
+    EXPECT_TRUE(call.right());
+    EXPECT_EQ(fake.boxes, 8);
+    for (int axis = 0; axis < 3; axis++) {
+        EXPECT_EQ(fake.q_extent[axis], 1);
+        EXPECT_EQ(fake.u_extent[axis], 1);
+        EXPECT_EQ(fake.u_min[axis], (axis == 0 ? 4 : axis == 1 ? 5 : 3) - 1);
+    }
+    EXPECT_EQ(fake.kernel_rank, 5);
+}
+
+TEST_F(Runtime, EveryGroupHasItsChannelsAndWeights) {
+    for (const unstride_layer *layer : {&fake_grouped, &fake_grouped_chw}) {
+        fake.boxes = fake.packs = 0;
+        FakeCall call(*layer);
+        EXPECT_EQ(fake.packs, 3);
+        EXPECT_EQ(fake.kernel_rank, 4);
+        EXPECT_EQ(fake.kernel_extent[2], 2);
+        EXPECT_EQ(fake.kernel_extent[3], 2);
+        for (const int count : fake.channel_values)
+            EXPECT_EQ(count, 2);
+        ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
+        EXPECT_TRUE(call.right());
+        EXPECT_EQ(fake.boxes, 3 * 4);
+        EXPECT_EQ(call.packed.bytes(), 64u + 3 * 4 * 3 * 2 * 2 * 4 + 3 * 64);
+    }
+}
+
+TEST_F(Runtime, PackingPassesOneZeroForWhatALayerHasNot) {
+    const FakeCall call(fake_up);
+    EXPECT_EQ(fake.packs, 1);
+    EXPECT_EQ(fake.kernel_extent[3], 3);
+    EXPECT_EQ(fake.channel_values[0], 3);
+    EXPECT_EQ(fake.channel_values[1], 1);
+    EXPECT_EQ(fake.channel_values[2], 1);
+}
+
+TEST_F(Runtime, SizesFollowTheirSteps) {
+    const auto answer = [](std::int64_t height, std::int64_t width) {
+        const std::int64_t shape[] = {1, height, width, 3};
+        std::int64_t result[4];
+        const int status = fake_output_shape(&fake_stepped, shape, result);
+        EXPECT_TRUE(status != UNSTRIDE_OK || (result[1] == 4 && result[2] == 4));
+        return status;
+    };
+    EXPECT_EQ(answer(10, 100), UNSTRIDE_OK);
+    EXPECT_EQ(answer(10, 11), UNSTRIDE_WRONG_SHAPE);
+    EXPECT_STREQ(fake_last_error(),
+                 "stepped: input: size 11 on axis 2 (width): a stage asks for a multiple of 2, got 11");
+    EXPECT_EQ(answer(8, 10), UNSTRIDE_WRONG_SHAPE);
+    EXPECT_STREQ(fake_last_error(),
+                 "stepped: input: size 8 on axis 1 (height): a stage asks for at least 6, got 5");
+    EXPECT_EQ(answer(2, 10), UNSTRIDE_EMPTY_TENSOR);
+    EXPECT_STREQ(fake_last_error(), "stepped: output: an input of 2 on axis 1 (height) leaves a size of -1");
+}
+
 TEST_F(Runtime, OneSpatialAxisWithoutWeights) {
     FakeCall call(fake_line);
     ASSERT_EQ(call.output.shape[1], 4 * 4 + 3);
     ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
     EXPECT_TRUE(call.right(4));
     EXPECT_EQ(fake.boxes, 2);
-    EXPECT_EQ(fake_pack(&fake_line, nullptr, call.packed.data(), call.packed.bytes()), UNSTRIDE_OK);
+}
+
+TEST_F(Runtime, WhereNothingIsPackedNoWeightsAreAskedFor) {
+    FakeCall call(fake_line);
+    EXPECT_EQ(fake_packed_bytes(&fake_line), 0u);
+    EXPECT_EQ(call.arguments.packed, nullptr);
+    unsigned char untouched[64];
+    std::memset(untouched, 0x5a, sizeof untouched);
+    EXPECT_EQ(fake_pack(&fake_line, nullptr, nullptr, 0), UNSTRIDE_OK);
+    EXPECT_EQ(fake_pack(&fake_line, nullptr, untouched + 1, sizeof untouched - 1), UNSTRIDE_OK);
+    for (const unsigned char byte : untouched)
+        EXPECT_EQ(byte, 0x5a);
+    EXPECT_EQ(fake.packs, 0);
+    call.arguments.packed = untouched;
+    ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
+    EXPECT_TRUE(call.right(4));
+    unstride_weights surplus{};
+    surplus.bias = call.bias.data();
+    EXPECT_EQ(fake_pack(&fake_line, &surplus, nullptr, 0), UNSTRIDE_WRONG_SHAPE);
+}
+
+TEST_F(Runtime, PackedWeightsOfTheLibrary) {
+    FakeCall call(fake_held);
+    call.arguments.packed = nullptr;
+    std::memset(fake_held_weights, 0, sizeof fake_held_weights);
+    EXPECT_EQ(call.run(), UNSTRIDE_NOT_PACKED);
+    ASSERT_LE(call.packed.bytes(), sizeof fake_held_weights);
+    std::memcpy(fake_held_weights, call.packed.data(), call.packed.bytes());
+    ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
+    EXPECT_TRUE(call.right());
+    std::memset(call.packed.data(), 0, call.packed.bytes());
+    EXPECT_EQ(fake_pack(&fake_held, nullptr, call.packed.data(), call.packed.bytes() - 1),
+              UNSTRIDE_BUFFER_TOO_SMALL);
+    EXPECT_EQ(fake_pack(&fake_held, nullptr, nullptr, call.packed.bytes()), UNSTRIDE_NULL_ARGUMENT);
+    ASSERT_EQ(fake_pack(&fake_held, nullptr, call.packed.data(), call.packed.bytes()), UNSTRIDE_OK);
+    EXPECT_EQ(std::memcmp(call.packed.data(), fake_held_weights, call.packed.bytes()), 0);
+    ASSERT_EQ(fake_set_instruction_set("plain"), UNSTRIDE_OK);
+    EXPECT_EQ(call.run(), UNSTRIDE_STALE_WEIGHTS);
+    ASSERT_EQ(fake_set_instruction_set(nullptr), UNSTRIDE_OK);
+    call.kernel[0] = 7;
+    ASSERT_EQ(call.pack(), UNSTRIDE_OK);
+    call.arguments.packed = call.packed.data();
+    ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
+    EXPECT_TRUE(call.right());
 }
 
 TEST_F(Runtime, WritesIntoAChannelSliceAndReadsFromItsNeighbour) {
@@ -90,6 +205,28 @@ TEST_F(Runtime, WritesIntoAChannelSliceAndReadsFromItsNeighbour) {
     EXPECT_EQ(call.run(), UNSTRIDE_OVERLAP);
     slice(call.output, 9);
     EXPECT_EQ(call.run(), UNSTRIDE_OVERLAP);
+}
+
+// Channels-first slices of a batch interleave as whole blocks, windows as parts of rows.
+TEST_F(Runtime, TellsChannelsFirstSlicesFromOverlap) {
+    FakeCall call(fake_line_chw, fake_library(), 1, 4);
+    std::vector<float> larger(2 * 7 * 8, FakeCall::unwritten);
+    const auto slice = [&](unstride_tensor &view, int channel, int first) {
+        view.data = larger.data() + channel * 8 + first;
+        view.stride[1] = 8;
+        view.stride[0] = 7 * 8;
+    };
+    slice(call.output, 4, 0);
+    slice(call.input, 1, 2);
+    std::copy(call.input_values.begin(), call.input_values.begin() + 12, larger.begin() + 8);
+    ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
+    EXPECT_TRUE(call.right());
+    slice(call.input, 2, 2);
+    EXPECT_EQ(call.run(), UNSTRIDE_OVERLAP);
+    slice(call.input, 1, 1);
+    call.input.stride[2] = 2;
+    EXPECT_EQ(call.run(), UNSTRIDE_WRONG_STRIDE);
+    EXPECT_EQ(call.error(), "line_chw: input: stride 2 on axis 2 (width), it must be 1");
 }
 
 TEST_F(Runtime, EmptyBatchWritesNothing) {
@@ -153,6 +290,16 @@ TEST_F(Runtime, RefusesRanksAndShapes) {
                    [](FakeCall &c) { c.add.shape[3] = 2; });
     expect_refused(fake_up, UNSTRIDE_WRONG_SHAPE, "adds no second tensor",
                    [](FakeCall &c) { c.arguments.add = &c.add; });
+    expect_refused(fake_chw, UNSTRIDE_WRONG_SHAPE, "input: size 4 on axis 1 (channels), the layer asks for 3",
+                   [](FakeCall &c) { c.input.shape[1] = 4; });
+    expect_refused(fake_chw, UNSTRIDE_WRONG_SHAPE,
+                   "output: size 2 on axis 1 (channels), the layer asks for 3",
+                   [](FakeCall &c) { c.output.shape[1] = 2; });
+    expect_refused(fake_chw, UNSTRIDE_WRONG_SHAPE,
+                   "output: size 8 on axis 3 (width), the input's 4 asks for 7",
+                   [](FakeCall &c) { c.output.shape[3] = 8; });
+    expect_refused(fake_volume, UNSTRIDE_WRONG_SHAPE, "output: size 4 on axis 1 (depth)",
+                   [](FakeCall &c) { c.output.shape[1] = 4; });
     expect_refused(fake_line, UNSTRIDE_WRONG_SHAPE, "the layer asks for 2",
                    [](FakeCall &c) { c.input.shape[0] = 1; });
 }
@@ -256,7 +403,8 @@ TEST_F(Runtime, TellsWhatIsWrongWithPackedWeights) {
     for (std::size_t offset = 8; offset < 64; offset++)
         expect_refused(fake_up, UNSTRIDE_NOT_PACKED, "checksum", corrupt(offset));
     expect_refused(fake_up, UNSTRIDE_FOREIGN_WEIGHTS, "packed: for the layer of hash", [](FakeCall &c) {
-        const unstride_weights weights = {c.kernel.data(), nullptr};
+        unstride_weights weights{};
+        weights.kernel = c.kernel.data();
         ASSERT_EQ(fake_pack(&fake_odd, &weights, c.packed.data(), c.packed.bytes()), UNSTRIDE_OK);
     });
     expect_refused(fake_up, UNSTRIDE_STALE_WEIGHTS, "packed: for the kernel of identity",
@@ -285,7 +433,9 @@ TEST_F(Runtime, TellsStaleWeightsUnderARightChecksum) {
 TEST_F(Runtime, ChecksTheArgumentsOfPack) {
     FakeCall call(fake_up);
     const auto pack = [&](const float *kernel, const float *bias, void *packed, std::size_t bytes) {
-        const unstride_weights weights = {kernel, bias};
+        unstride_weights weights{};
+        weights.kernel = kernel;
+        weights.bias = bias;
         return fake_pack(&fake_up, &weights, packed, bytes);
     };
     const float *kernel = call.kernel.data(), *bias = call.bias.data();
@@ -300,13 +450,38 @@ TEST_F(Runtime, ChecksTheArgumentsOfPack) {
     EXPECT_EQ(pack(kernel, bias, static_cast<char *>(packed) + 4, bytes), UNSTRIDE_MISALIGNED);
     EXPECT_EQ(pack(static_cast<float *>(packed) + 8, bias, packed, bytes), UNSTRIDE_OVERLAP);
     EXPECT_EQ(pack(kernel, static_cast<float *>(packed) + 8, packed, bytes), UNSTRIDE_OVERLAP);
-    const unstride_weights surplus = {kernel, bias};
+    unstride_weights surplus = call.weights();
     EXPECT_EQ(fake_pack(&fake_odd, &surplus, packed, bytes), UNSTRIDE_WRONG_SHAPE);
+    EXPECT_STREQ(fake_last_error(), "odd: weights: a bias is given, the layer has none");
+    surplus.scale = bias;
+    EXPECT_EQ(fake_pack(&fake_up, &surplus, packed, bytes), UNSTRIDE_WRONG_SHAPE);
+    EXPECT_STREQ(fake_last_error(), "up: weights: a scale is given, the layer has none");
+    surplus.scale = nullptr;
+    surplus.prelu = bias;
+    EXPECT_EQ(fake_pack(&fake_up, &surplus, packed, bytes), UNSTRIDE_WRONG_SHAPE);
+    EXPECT_STREQ(fake_last_error(), "up: weights: a prelu is given, the layer has none");
     fake.fail_code = -22;
     fake.fail_text = "packing went wrong\n";
     EXPECT_EQ(pack(kernel, bias, packed, bytes), UNSTRIDE_INTERNAL);
     EXPECT_STREQ(fake_last_error(), "up: pack: packing went wrong (code -22)");
     EXPECT_EQ(call.run(), UNSTRIDE_NOT_PACKED);
+}
+
+TEST_F(Runtime, ChecksScaleAndPreluInPack) {
+    FakeCall call(fake_grouped);
+    const auto pack = [&](const float *unstride_weights::*member, const float *value) {
+        unstride_weights weights = call.weights();
+        weights.*member = value;
+        return fake_pack(&fake_grouped, &weights, call.packed.data(), call.packed.bytes());
+    };
+    const auto *misaligned = reinterpret_cast<const float *>(reinterpret_cast<const char *>(&call) + 1);
+    const float *inside = static_cast<const float *>(call.packed.data()) + 8;
+    for (const auto member : {&unstride_weights::bias, &unstride_weights::scale, &unstride_weights::prelu}) {
+        EXPECT_EQ(pack(member, nullptr), UNSTRIDE_NULL_ARGUMENT);
+        EXPECT_NE(call.error().find("is null, the layer has one of 6"), std::string::npos) << call.error();
+        EXPECT_EQ(pack(member, misaligned), UNSTRIDE_MISALIGNED);
+        EXPECT_EQ(pack(member, inside), UNSTRIDE_OVERLAP);
+    }
 }
 
 TEST_F(Runtime, ScratchIsAskedForAndUsed) {
@@ -330,6 +505,24 @@ TEST_F(Runtime, ScratchIsAskedForAndUsed) {
     EXPECT_EQ(call.run(), UNSTRIDE_OVERLAP);
     EXPECT_EQ(fake_scratch_bytes(&fake_up, call.input.shape, 2000), 0u);
     EXPECT_EQ(fake_scratch_bytes(&fake_up, nullptr, 1), 0u);
+}
+
+TEST_F(Runtime, EveryBufferOfATaskHasASlot) {
+    FakeCall call(fake_grouped);
+    fake.allocate = 2 * (2 * 8 + 1) * (2 * 2) * 4 + 64;
+    fake.more_buffers = 1;
+    call.arguments.threads = 3;
+    const std::uint64_t misses = fake_scratch_misses();
+    ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
+    EXPECT_TRUE(call.right());
+    EXPECT_EQ(fake_scratch_misses(), misses);
+    const std::size_t slot = (608 + 2 * 64 + 63) / 64 * 64;
+    EXPECT_EQ(fake.allocate, 608);
+    EXPECT_EQ(fake_scratch_bytes(&fake_grouped, call.input.shape, 3), 3 * 2 * slot);
+    fake.more_buffers = 2;
+    call.arguments.threads = 1;
+    ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
+    EXPECT_GT(fake_scratch_misses(), misses);
 }
 
 TEST_F(Runtime, RequestsBeyondTheSlotComeFromTheHeap) {
@@ -456,6 +649,14 @@ TEST_F(Runtime, WrapperGivesStatusValues) {
         layer.run(api::view(input.data(), {1, 2, 3, 3}), packed.data(), api::view(output.data(), {1, 2}));
     EXPECT_STREQ(status.name(), "UNSTRIDE_WRONG_RANK");
     EXPECT_EQ(status.message(), "up: output: rank 2, the layer's is 4");
+
+    const api::Layer grouped = library.layer(library.find("grouped"));
+    EXPECT_EQ(grouped.pack(kernel.data(), bias.data(), packed).code(), UNSTRIDE_NULL_ARGUMENT);
+    const FakeCall call(fake_grouped);
+    ASSERT_TRUE(grouped.pack(call.weights(), packed));
+    EXPECT_EQ(packed.bytes(), grouped.packed_bytes());
+    ASSERT_TRUE(library.layer(library.find("line")).pack({}, packed));
+    EXPECT_EQ(packed.data(), nullptr);
 }
 
 } // namespace

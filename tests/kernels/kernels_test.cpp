@@ -11,7 +11,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <memory>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -131,20 +133,46 @@ private:
     std::vector<float> before_;
 };
 
+// The framework's weights in guarded memory, flush as the call says.
+class PlacedWeights {
+public:
+    PlacedWeights(const LayerData &data, const Call &call)
+        : kernel_(place(data.weights, call)), bias_(place(data.bias, call)), scale_(place(data.scale, call)),
+          prelu_(place(data.prelu, call)) {}
+
+    unstride_weights view() const {
+        unstride_weights weights = {};
+        weights.kernel = kernel_ ? kernel_->floats() : nullptr;
+        weights.bias = bias_ ? bias_->floats() : nullptr;
+        weights.scale = scale_ ? scale_->floats() : nullptr;
+        weights.prelu = prelu_ ? prelu_->floats() : nullptr;
+        return weights;
+    }
+
+private:
+    using Placed = std::unique_ptr<GuardedMemory>;
+
+    static Placed place(const std::vector<float> &values, const Call &call) {
+        if (values.empty()) return nullptr;
+        auto memory =
+            std::make_unique<GuardedMemory>(values.size() * sizeof(float), call.flush, alignof(float));
+        std::copy(values.begin(), values.end(), memory->floats());
+        return memory;
+    }
+
+    Placed kernel_, bias_, scale_, prelu_;
+};
+
 // The layer's result for one call, or a failed expectation.
 std::vector<float> run(const unstride_layer &layer, const Sizes &input_shape, const LayerData &data,
                        const Call &call) {
-    Sizes output_shape(4);
+    Sizes output_shape(input_shape.size());
     EXPECT_EQ(grid_output_shape(&layer, input_shape.data(), output_shape.data()), UNSTRIDE_OK)
         << grid_last_error();
     const std::size_t packed_bytes = grid_packed_bytes(&layer);
     const GuardedMemory packed(packed_bytes, call.flush, 64);
-    const GuardedMemory kernel(data.weights.size() * sizeof(float), call.flush, alignof(float));
-    const GuardedMemory bias(data.bias.size() * sizeof(float), call.flush, alignof(float));
-    std::copy(data.weights.begin(), data.weights.end(), kernel.floats());
-    std::copy(data.bias.begin(), data.bias.end(), bias.floats());
-    const unstride_weights weights = {layer.weight_rank > 0 ? kernel.floats() : nullptr,
-                                      layer.bias_count > 0 ? bias.floats() : nullptr};
+    const PlacedWeights placed(data, call);
+    const unstride_weights weights = placed.view();
     EXPECT_EQ(grid_pack(&layer, &weights, packed.data(), packed_bytes), UNSTRIDE_OK) << grid_last_error();
     const std::vector<char> packed_before(static_cast<const char *>(packed.data()),
                                           static_cast<const char *>(packed.data()) + packed_bytes);
@@ -165,7 +193,7 @@ std::vector<float> run(const unstride_layer &layer, const Sizes &input_shape, co
     arguments.input = input.view();
     arguments.add = add ? add->view() : nullptr;
     arguments.output = output.view();
-    arguments.packed = packed.data();
+    arguments.packed = packed_bytes > 0 ? packed.data() : nullptr;
     if (call.own_scratch) {
         arguments.scratch = scratch.data();
         arguments.scratch_bytes = scratch_bytes;
@@ -186,20 +214,62 @@ std::vector<float> run(const unstride_layer &layer, const Sizes &input_shape, co
     return output.read();
 }
 
+int channel_axis(const unstride_layer &layer) {
+    return layer.channels_first ? 1 : layer.rank - 1;
+}
+
+// Batch, then the spatial sizes, slowest first.
+Sizes open_sizes(const unstride_layer &layer) {
+    Sizes sizes(layer.input_shape, layer.input_shape + layer.rank);
+    sizes.erase(sizes.begin() + channel_axis(layer));
+    return sizes;
+}
+
+Sizes with_channels(const unstride_layer &layer, Sizes sizes) {
+    sizes.insert(sizes.begin() + channel_axis(layer), layer.input_shape[channel_axis(layer)]);
+    return sizes;
+}
+
+// The layer's input shape with these in place of its dynamic sizes: batch, depth, height, width, of which a
+// layer of fewer axes takes the last.
+Sizes shape_with(const unstride_layer &layer, const Sizes &batch_and_spatial) {
+    Sizes sizes = open_sizes(layer);
+    const std::size_t skipped = batch_and_spatial.size() - sizes.size();
+    for (std::size_t i = 0; i < sizes.size(); i++) {
+        if (sizes[i] == dynamic_size) sizes[i] = batch_and_spatial[i == 0 ? 0 : skipped + i];
+    }
+    return with_channels(layer, sizes);
+}
+
+// Whether the layer takes an input of that shape: some ask for multiples or for more than a few pixels.
+bool accepts(const unstride_layer &layer, const Sizes &shape) {
+    Sizes output(shape.size());
+    return grid_output_shape(&layer, shape.data(), output.data()) == UNSTRIDE_OK;
+}
+
 // The input shapes that a layer is tested at: its own, or several in place of its dynamic sizes.
 std::vector<Sizes> shapes_of(const unstride_layer &layer) {
     std::vector<Sizes> shapes;
-    // The last is wide enough for several strips of a row, which many input channels make short.
-    const std::int64_t wide = layer.input_shape[3] >= 128 ? 1500 : 150;
-    for (const Sizes &chosen :
-         {Sizes{1, 1, 1}, Sizes{2, 1, 9}, Sizes{1, 11, 1}, Sizes{3, 13, 17}, Sizes{1, 2, wide}}) {
-        Sizes shape(layer.input_shape, layer.input_shape + 4);
-        for (std::size_t i = 0; i < 3; i++) {
-            if (shape[i] == dynamic_size) shape[i] = chosen[i];
-        }
-        if (shapes.empty() || shape != shapes.back()) shapes.push_back(shape);
+    // The widest is enough for several strips of a row, which many input channels make short.
+    const std::int64_t wide = layer.input_shape[channel_axis(layer)] >= 128 ? 1500 : 150;
+    for (const Sizes &chosen : {Sizes{1, 1, 1, 1}, Sizes{2, 2, 1, 9}, Sizes{1, 1, 11, 1}, Sizes{3, 3, 13, 17},
+                                Sizes{2, 4, 12, 16}, Sizes{1, 3, 6, 9}, Sizes{1, 2, 2, wide}}) {
+        const Sizes shape = shape_with(layer, chosen);
+        if (accepts(layer, shape) && (shapes.empty() || shape != shapes.back())) shapes.push_back(shape);
     }
     return shapes;
+}
+
+// Whether a call is worth several threads beyond doubt: in multiplications, of which storing an output is
+// worth about fifteen. Groups divide the work by a number that the layer does not show.
+bool is_large(const unstride_layer &layer, const Sizes &shape) {
+    if (std::string(layer.name).starts_with("shared_")) return true;
+    Sizes output(shape.size());
+    EXPECT_EQ(grid_output_shape(&layer, shape.data(), output.data()), UNSTRIDE_OK) << grid_last_error();
+    double work = std::max(layer.multiplications_per_output, 15.0);
+    for (const std::int64_t size : output)
+        work *= static_cast<double>(size);
+    return work >= 1e7 && std::string(layer.text).find("groups=") == std::string::npos;
 }
 
 using Parameters = std::tuple<const unstride_layer *, const char *>;
@@ -217,12 +287,15 @@ protected:
 
     Layer sized(const Sizes &shape) const {
         const Layer parsed = parse_layer(layer().text, layer().name).layers.at(0);
-        return reference::with_sizes(parsed, shape[0], {shape[1], shape[2]});
+        Sizes sizes = shape;
+        sizes.erase(sizes.begin() + channel_axis(layer()));
+        return reference::with_sizes(parsed, sizes[0], {sizes.begin() + 1, sizes.end()});
     }
 };
 
 TEST_P(Kernels, AgreeWithTheReference) {
     const std::uint64_t misses = grid_scratch_misses();
+    ASSERT_FALSE(shapes_of(layer()).empty());
     for (const Sizes &shape : shapes_of(layer())) {
         const Layer concrete = sized(shape);
         const LayerData data = reference::normal_data(concrete, 11);
@@ -243,7 +316,7 @@ TEST_P(Kernels, AreExactOnExactData) {
     for (const Sizes &shape : shapes_of(layer())) {
         const Layer concrete = sized(shape);
         const auto data = reference::exact_data(concrete, 5);
-        ASSERT_TRUE(data.has_value()) << "the layer's sums cannot be exact";
+        if (!data.has_value()) GTEST_SKIP() << "the layer's own stages round";
         const auto expected = reference::evaluate(concrete, *data);
         ASSERT_TRUE(expected.ok()) << expected.error();
         reference::Tolerance exact;
@@ -255,15 +328,10 @@ TEST_P(Kernels, AreExactOnExactData) {
 }
 
 // A small layer is not shared among threads, so dynamic sizes are taken large here and some layers are large
-// themselves.
+// themselves: those named shared_ must be.
 TEST_P(Kernels, AreTheSameForAnyThreads) {
-    Sizes shape(layer().input_shape, layer().input_shape + 4);
-    bool large = shape[2] >= 700 || std::string(layer().name).starts_with("shared_");
-    for (std::size_t i = 0; i < 3; i++) {
-        if (shape[i] != dynamic_size) continue;
-        shape[i] = Sizes{2, 90, 110}[i];
-        large |= i > 0 && shape[3] > 3;
-    }
+    const Sizes shape = shape_with(layer(), {2, 6, 96, 120});
+    const bool large = is_large(layer(), shape);
     // Rounding data: any difference in the order of sums would show.
     const LayerData data = reference::normal_data(sized(shape), 3);
     const std::vector<float> alone = run(layer(), shape, data, Call{});
@@ -278,14 +346,12 @@ TEST_P(Kernels, AreTheSameForAnyThreads) {
 
 TEST_P(Kernels, WriteNothingForABatchOfZero) {
     if (layer().input_shape[0] != dynamic_size) return;
-    for (const Sizes &shape :
-         {Sizes{0, 4, 5, layer().input_shape[3]}, Sizes{0, 1, 1, layer().input_shape[3]}}) {
-        Sizes fixed = shape;
-        for (std::size_t i = 1; i < 3; i++) {
-            if (layer().input_shape[i] != dynamic_size) fixed[i] = layer().input_shape[i];
-        }
-        LayerData data = reference::normal_data(sized({1, fixed[1], fixed[2], fixed[3]}), 1);
-        EXPECT_TRUE(run(layer(), fixed, data, Call{}).empty());
+    for (const Sizes &chosen : {Sizes{1, 2, 4, 6}, Sizes{1, 1, 1, 1}, Sizes{1, 8, 8, 8}}) {
+        Sizes shape = shape_with(layer(), chosen);
+        if (!accepts(layer(), shape)) continue;
+        const LayerData data = reference::normal_data(sized(shape), 1);
+        shape[0] = 0;
+        EXPECT_TRUE(run(layer(), shape, data, Call{}).empty());
     }
 }
 

@@ -1,6 +1,6 @@
-// Reads the generated code of the dense benchmark layers: the hottest loop of every kernel keeps its sums in
-// registers, gathers and shuffles nothing, and on AArch64 multiplies in at least four of five instructions;
-// PTX assembles without spills.
+// Reads the generated code of benchmark layers of every form: the hottest loop of every kernel keeps its sums
+// in registers, gathers and shuffles nothing, and on AArch64 multiplies in at least four of five instructions
+// (channelwise kernels, which wait for memory, multiply vectors at least); PTX assembles without spills.
 #include "tools/files.h"
 #include "tools/library/process.h"
 
@@ -116,27 +116,53 @@ TEST(HottestLoop, IsFoundAndFaultsAreSeen) {
     EXPECT_EQ(count(loop, std::regex(R"(%[xyz]mm.*\(%rsp|\(%rsp.*%[xyz]mm)")), 1);
 }
 
+using Names = std::vector<std::string>;
+
+// Layers of one file of bench/layers/.
+struct Chosen {
+    const char *file;
+    Names layers;
+};
+
+// Every layer of dense.layers but the one too small to have a loop worth reading.
+Chosen dense_layers() {
+    const auto text = read_file(UNSTRIDE_DENSE_LAYERS);
+    EXPECT_TRUE(text.ok()) << text.error();
+    static const std::regex name(R"((\w+)\s*=\s*input.*)");
+    Chosen result{"dense.layers", {}};
+    std::istringstream lines(*text);
+    for (std::string line; std::getline(lines, line);) {
+        std::smatch match;
+        if (std::regex_match(line, match, name) && match[1] != "one_pixel") result.layers.push_back(match[1]);
+    }
+    EXPECT_GT(result.layers.size(), 4u);
+    return result;
+}
+
+// Direct sums: before a pixel_shuffle, over a repeated image, on one and three spatial axes.
+const std::vector<Chosen> other_direct_layers = {{"super_resolution.layers", {"edsr_up1"}},
+                                                 {"latent_diffusion.layers", {"sdvae_up64"}},
+                                                 {"audio.layers", {"hifigan_86"}},
+                                                 {"volumes.layers", {"nnunet_28"}}};
+const std::vector<Chosen> column_layers = {{"super_resolution.layers", {"fsrcnn_x2", "waifu2x", "espcn_x3"}},
+                                           {"audio.layers", {"istft"}}};
+const std::vector<Chosen> channelwise_layers = {{"centernet.layers", {"dla_f2_16", "dla_f4_32"}},
+                                                {"fcn.layers", {"fcn8s_up8"}}};
+
 // The objects that `unstride build` made, found in a cache of this test's own.
 class Objects : public testing::Test {
 protected:
     // Compiles one layer at a time, so that each object is known by its layer. Calls visit(layer, object).
     template<typename Visit>
-    void for_each_kernel(const std::string &target, Visit visit) {
-        const auto text = read_file(UNSTRIDE_DENSE_LAYERS);
-        ASSERT_TRUE(text.ok()) << text.error();
-        static const std::regex name(R"((\w+)\s*=\s*input.*)");
-        std::istringstream lines(*text);
-        for (std::string line; std::getline(lines, line);) {
-            std::smatch match;
-            if (!std::regex_match(line, match, name)) continue;
-            const std::string layer = match[1];
-            if (layer == "one_pixel") continue; // too small to have a loop worth reading
+    void for_each_kernel(const std::string &target, const Chosen &chosen, Visit visit) {
+        const fs::path file = fs::path(UNSTRIDE_DENSE_LAYERS).replace_filename(chosen.file);
+        for (const std::string &layer : chosen.layers) {
             const auto folder = make_temporary_folder("unstride-objects");
             ASSERT_TRUE(folder.ok()) << folder.error();
             const fs::path cache = folder->path() / "cache";
             const ProcessResult built =
-                run_process({UNSTRIDE_PROGRAM, "build", UNSTRIDE_DENSE_LAYERS, "--layer", layer, "--target",
-                             target, "-o", (folder->path() / "out").string(), "--quiet"},
+                run_process({UNSTRIDE_PROGRAM, "build", file.string(), "--layer", layer, "--target", target,
+                             "-o", (folder->path() / "out").string(), "--quiet"},
                             {}, {"UNSTRIDE_CACHE_DIR=" + cache.string()});
             ASSERT_TRUE(built.ok()) << built.errors;
             int kernels = 0;
@@ -149,6 +175,12 @@ protected:
         }
     }
 
+    template<typename Visit>
+    void for_each_kernel(const std::string &target, const std::vector<Chosen> &files, Visit visit) {
+        for (const Chosen &chosen : files)
+            for_each_kernel(target, chosen, visit);
+    }
+
     std::string disassemble(const std::string &objdump, const fs::path &object) {
         const ProcessResult result = run_process({objdump, "-d", "--no-show-raw-insn", object.string()});
         EXPECT_TRUE(result.ok()) << result.errors;
@@ -156,22 +188,41 @@ protected:
     }
 };
 
-TEST_F(Objects, X86LoopsNeitherSpillNorGatherNorShuffle) {
-    const std::regex multiply("vfmadd|mulps"), stack(R"(\(%rsp)"), frame(R"(\(%r[sb]p)");
-    const std::regex vector("%[xyz]mm"), gather("gather"),
+const std::regex x86_multiply("vfmadd|mulps");
+
+// No vector of the loop lives on the stack, is gathered or rearranged.
+void expect_clean_x86(const Loop &loop, const std::string &what) {
+    static const std::regex stack(R"(\(%rsp)"), frame(R"(\(%r[sb]p)"), vector("%[xyz]mm"), gather("gather"),
         shuffle("vperm|vshuf|vunpck|vinsert|vextract|vblend|unpck");
-    for_each_kernel("x86-64", [&](const std::string &layer, const fs::path &object) {
-        const Loop loop = hottest_loop(disassemble("objdump", object), multiply);
+    const std::regex &spilled = loop.has_frame_pointer ? frame : stack;
+    const auto spills = std::count_if(loop.body.begin(), loop.body.end(), [&](const std::string &text) {
+        return contains(text, spilled) && contains(text, vector);
+    });
+    EXPECT_EQ(spills, 0) << what;
+    EXPECT_EQ(count(loop, gather), 0) << what;
+    EXPECT_EQ(count(loop, shuffle), 0) << what;
+}
+
+TEST_F(Objects, X86LoopsNeitherSpillNorGatherNorShuffle) {
+    const auto visit = [&](const std::string &layer, const fs::path &object) {
+        const Loop loop = hottest_loop(disassemble("objdump", object), x86_multiply);
         const std::string what = layer + ", " + object.filename().string() + ":\n" + text_of(loop);
         ASSERT_GE(loop.multiplies, 8) << what;
-        int spills = 0;
-        for (const std::string &text : loop.body) {
-            spills +=
-                contains(text, loop.has_frame_pointer ? frame : stack) && contains(text, vector) ? 1 : 0;
-        }
-        EXPECT_EQ(spills, 0) << what;
-        EXPECT_EQ(count(loop, gather), 0) << what;
-        EXPECT_EQ(count(loop, shuffle), 0) << what;
+        expect_clean_x86(loop, what);
+    };
+    for_each_kernel("x86-64", dense_layers(), visit);
+    for_each_kernel("x86-64", other_direct_layers, visit);
+    for_each_kernel("x86-64", column_layers, visit);
+}
+
+TEST_F(Objects, X86ChannelwiseLoopsMultiplyVectors) {
+    const std::regex scalar("vfmadd\\w*ss|mulss");
+    for_each_kernel("x86-64", channelwise_layers, [&](const std::string &layer, const fs::path &object) {
+        const Loop loop = hottest_loop(disassemble("objdump", object), x86_multiply);
+        const std::string what = layer + ", " + object.filename().string() + ":\n" + text_of(loop);
+        ASSERT_GE(loop.multiplies, 2) << what;
+        expect_clean_x86(loop, what);
+        EXPECT_EQ(count(loop, scalar), 0) << what;
     });
 }
 
@@ -179,13 +230,15 @@ TEST_F(Objects, AArch64LoopsMultiplyInFourOfFiveInstructions) {
     if (!program_exists("aarch64-linux-gnu-objdump"))
         GTEST_SKIP() << "aarch64-linux-gnu-objdump is not installed";
     const std::regex multiply(R"(^fmla\b)"), stack(R"(\b[qv]\d+\b.*\[sp)");
-    for_each_kernel("aarch64", [&](const std::string &layer, const fs::path &object) {
+    const auto visit = [&](const std::string &layer, const fs::path &object) {
         const Loop loop = hottest_loop(disassemble("aarch64-linux-gnu-objdump", object), multiply);
         const std::string what = layer + ":\n" + text_of(loop);
         ASSERT_GE(loop.multiplies, 16) << what;
         EXPECT_EQ(count(loop, stack), 0) << what;
         EXPECT_GE(loop.multiplies, 0.8 * static_cast<double>(loop.body.size())) << what;
-    });
+    };
+    for_each_kernel("aarch64", dense_layers(), visit);
+    for_each_kernel("aarch64", other_direct_layers, visit);
 }
 
 // ptxas from PATH or where the CUDA toolkit installs it.
@@ -208,7 +261,7 @@ TEST_F(Objects, PtxAssemblesWithoutSpills) {
             architecture = tried;
     }
     ASSERT_FALSE(architecture.empty());
-    for_each_kernel("cuda", [&](const std::string &layer, const fs::path &object) {
+    const auto visit = [&](const std::string &layer, const fs::path &object) {
         const auto bytes = read_file(object);
         ASSERT_TRUE(bytes.ok()) << bytes.error();
         const std::size_t begin = bytes->find(".version ");
@@ -226,7 +279,11 @@ TEST_F(Objects, PtxAssemblesWithoutSpills) {
         ASSERT_TRUE(std::regex_search(said, match, spills)) << said;
         EXPECT_EQ(match[1], "0") << layer << ": " << said;
         EXPECT_EQ(match[2], "0") << layer << ": " << said;
-    });
+    };
+    for_each_kernel("cuda", dense_layers(), visit);
+    for_each_kernel("cuda", other_direct_layers, visit);
+    for_each_kernel("cuda", column_layers, visit);
+    for_each_kernel("cuda", channelwise_layers, visit);
 }
 
 } // namespace

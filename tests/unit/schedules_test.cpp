@@ -1,76 +1,431 @@
-// Records, their constraints, and the default schedule over a grid of layers and every target.
+// Records, their constraints, the memory that follows from them, and the default schedule over a grid of
+// layers and every target.
 #include "compiler/language/parser.h"
 #include "schedules/analytic_default.h"
 #include "schedules/record.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <optional>
 
 namespace unstride {
 namespace {
 
 PhaseConvolution lowered(const std::string &chain) {
     const ParseResult parsed = parse_layer(chain, "layer");
-    EXPECT_TRUE(parsed.ok()) << chain;
+    EXPECT_TRUE(parsed.ok()) << chain << ": " << (parsed.ok() ? "" : to_string(parsed.errors[0]));
     return std::get<PhaseConvolution>(lower(parsed.layers.at(0)));
 }
 
-TEST(Record, GoesThroughJsonUnchanged) {
-    CpuDirect cpu;
-    cpu.lanes = 16;
-    cpu.vectors = 4;
-    cpu.split_blocks = true;
-    GpuDirect gpu;
-    gpu.thread_x = 8;
-    for (const ScheduleRecord &record : {ScheduleRecord{cpu}, ScheduleRecord{gpu}}) {
-        std::string error;
-        const auto read = record_from_json(to_json(record), &error);
-        ASSERT_TRUE(read.has_value()) << error;
-        EXPECT_EQ(*read, record);
+const TargetFacts &facts(const std::string &instruction_set) {
+    for (const Target &target : all_targets()) {
+        for (const TargetFacts &set : target.instruction_sets)
+            if (set.instruction_set == instruction_set) return set;
     }
+    ADD_FAILURE() << instruction_set;
+    return all_targets()[0].instruction_sets[0];
+}
+
+// ---- JSON
+// -----------------------------------------------------------------------------------------------------
+
+// One of each family, every field unlike its default.
+const std::vector<ScheduleRecord> &unusual_records() {
+    static const std::vector<ScheduleRecord> records = {{CpuDirect{16, 4, 3, 2, 5, 6, 7, 8, true}},
+                                                        {CpuColumns{8, 3, 2, 4, 5, 6, true}},
+                                                        {CpuChannelwise{16, true, 3, 2}},
+                                                        {GpuDirect{2, 8, 64, 16, 3, 5}},
+                                                        {GpuChannelwise{16, 8}}};
+    return records;
+}
+
+TEST(Record, GoesThroughJsonUnchanged) {
+    for (const ScheduleRecord &record : unusual_records()) {
+        std::string error;
+        const auto read = record_from_json(nlohmann::json::parse(to_json(record).dump()), &error);
+        ASSERT_TRUE(read.has_value()) << error;
+        EXPECT_EQ(*read, record) << to_json(record);
+    }
+    EXPECT_EQ(to_json({GpuChannelwise{16, 8}}).dump(),
+              R"({"block_channels":16,"block_x":8,"family":"gpu_channelwise"})");
+}
+
+std::string refusal_of(const nlohmann::json &json) {
+    std::string error;
+    EXPECT_FALSE(record_from_json(json, &error).has_value()) << json;
+    return error;
 }
 
 TEST(Record, RefusesBadJson) {
-    const auto refused = [](const nlohmann::json &json) {
-        std::string error;
-        EXPECT_FALSE(record_from_json(json, &error).has_value()) << json;
-        EXPECT_FALSE(error.empty());
-    };
-    refused(nlohmann::json::array());
-    refused({{"lanes", 4}});
-    refused({{"family", 3}});
-    refused({{"family", "other"}});
-    nlohmann::json json = to_json({CpuDirect{}});
-    json["rows"] = "2";
-    refused(json);
-    json = to_json({CpuDirect{}});
-    json.erase("rows");
-    refused(json);
-    json = to_json({CpuDirect{}});
-    json["surplus"] = 1;
-    refused(json);
+    EXPECT_EQ(refusal_of(nlohmann::json::array()), "a schedule is an object with a family");
+    EXPECT_EQ(refusal_of({{"lanes", 4}}), "a schedule is an object with a family");
+    EXPECT_EQ(refusal_of({{"family", 3}}), "a schedule is an object with a family");
+    EXPECT_EQ(refusal_of({{"family", "other"}}), "unknown family other");
+    for (const ScheduleRecord &record : unusual_records()) {
+        const nlohmann::json good = to_json(record);
+        for (const auto &[key, value] : good.items()) {
+            if (key == "family") continue;
+            const std::string expected = key + " is missing or of the wrong type";
+            nlohmann::json bad = good;
+            bad.erase(key);
+            EXPECT_EQ(refusal_of(bad), expected) << good;
+            bad[key] = "2";
+            EXPECT_EQ(refusal_of(bad), expected) << good;
+            bad[key] = value.is_boolean() ? nlohmann::json(1) : nlohmann::json(1.5);
+            EXPECT_EQ(refusal_of(bad), expected) << good;
+        }
+        nlohmann::json surplus = good;
+        surplus["surplus"] = 1;
+        EXPECT_EQ(refusal_of(surplus), "a key is not one of the family's") << good;
+    }
 }
 
-TEST(Record, ConstraintsKnowTheRegisterFile) {
-    const PhaseConvolution layer =
-        lowered("input(f32, 1x64x64x64) | transposed_conv(64, kernel=4, stride=2, pad=1)");
-    const TargetFacts &avx512 = find_target("x86-64")->instruction_sets[0];
+TEST(Record, RefusesNumbersBeyondAnInt) {
+    nlohmann::json json = to_json({CpuDirect{}});
+    json["lanes"] = (std::int64_t{1} << 32) + 4;
+    EXPECT_NE(refusal_of(json).find("lanes"), std::string::npos);
+}
+
+// ---- Constraints
+// ----------------------------------------------------------------------------------------------
+
+// Expects a record that is fine but for one change, and the reason why the changed one is not.
+template<typename Family>
+class Violations {
+public:
+    Violations(const std::string &chain, const std::string &instruction_set, const Family &good)
+        : layer(lowered(chain)), target(facts(instruction_set)), good(good) {
+        const auto reason = violated_constraint(layer, target, {good});
+        EXPECT_FALSE(reason.has_value()) << *reason;
+    }
+
+    void expect(const std::string &part, const std::function<void(Family &)> &change) const {
+        Family changed = good;
+        change(changed);
+        expect_reason(part, violated_constraint(layer, target, {changed}), to_json({changed}).dump());
+    }
+    void expect_for(const std::string &chain, const std::string &part) const {
+        expect_reason(part, violated_constraint(lowered(chain), target, {good}), chain);
+    }
+    void expect_on(const std::string &instruction_set, const std::string &part) const {
+        expect_reason(part, violated_constraint(layer, facts(instruction_set), {good}), instruction_set);
+    }
+
+private:
+    PhaseConvolution layer;
+    const TargetFacts &target;
+    Family good;
+
+    static void expect_reason(const std::string &part, const std::optional<std::string> &reason,
+                              const std::string &what) {
+        ASSERT_TRUE(reason.has_value()) << what;
+        EXPECT_NE(reason->find(part), std::string::npos) << what << ": " << *reason;
+    }
+};
+
+constexpr const char *dense = "input(f32, 1x64x64x64) | transposed_conv(64, kernel=4, stride=2, pad=1)";
+constexpr const char *depthwise = "input(f32, 1x64x64x64) | conv(64, kernel=3, groups=64)";
+
+TEST(Constraints, CpuDirect) {
     CpuDirect tile;
     tile.lanes = 16;
     tile.vectors = 4;
     tile.tile_x = 3;
     tile.tile_y = 2;
-    EXPECT_FALSE(violated_constraint(layer, avx512, {tile}).has_value());
-    tile.tile_x = 4; // 32 accumulators
-    EXPECT_TRUE(violated_constraint(layer, avx512, {tile}).has_value());
-    tile.tile_x = 3;
-    tile.lanes = 32;
-    EXPECT_TRUE(violated_constraint(layer, avx512, {tile}).has_value());
-    EXPECT_TRUE(violated_constraint(layer, avx512, {GpuDirect{}}).has_value());
-    EXPECT_TRUE(violated_constraint(layer, find_target("cuda")->instruction_sets[0], {tile}).has_value());
+    const Violations<CpuDirect> check(dense, "avx512", tile); // 24 sums, 4 weights, a broadcast: 29 of 32
+    check.expect("needs 37 of 32", [](CpuDirect &r) { r.tile_x = 4; });
+    check.expect("power of two up to 16, got 32", [](CpuDirect &r) { r.lanes = 32; });
+    check.expect("power of two up to 16, got 12", [](CpuDirect &r) { r.lanes = 12; });
+    check.expect("power of two up to 16, got 0", [](CpuDirect &r) { r.lanes = 0; });
+    check.expect("at least 1", [](CpuDirect &r) { r.vectors = 0; });
+    check.expect("at least 1", [](CpuDirect &r) { r.tile_x = 0; });
+    check.expect("at least 1", [](CpuDirect &r) { r.tile_y = -1; });
+    check.expect("at least 1", [](CpuDirect &r) { r.rows = 0; });
+    check.expect("at least 1", [](CpuDirect &r) { r.strip = -1; });
+    check.expect("at least 1", [](CpuDirect &r) { r.unroll = 0; });
+    check.expect("unroll must be at most 16, got 17", [](CpuDirect &r) { r.unroll = 17; });
+    check.expect("stage_lanes 4 is not for this target", [](CpuDirect &r) {
+        r.tile_x = 2; // by lane, every pixel holds a register
+        r.stage_lanes = 4;
+    });
+    check.expect("more than the L2 cache's", [](CpuDirect &r) { r.rows = 64; });
+    check.expect_for(depthwise, "sum over channels");
+    check.expect_on("cuda", "for CPUs");
+    tile.vectors = 1;
+    tile.lanes = 4;
+    const Violations<CpuDirect> sse(dense, "sse41", tile); // 6 sums, a weight, three operands: 10 of 16
+    sse.expect("needs 17 of 16", [](CpuDirect &r) { r.vectors = 2, r.tile_y = 2; });
 }
 
-TEST(Record, StagedBytesFollowTheTask) {
+TEST(Constraints, CpuDirectByLane) {
+    CpuDirect tile;
+    tile.vectors = 4;
+    tile.tile_x = 4;
+    tile.stage_lanes = tile.unroll = 4;
+    const Violations<CpuDirect> check(dense, "neon", tile); // 16 sums, 4 weights, 4 pixels
+    check.expect("needs 34 of 32", [](CpuDirect &r) { r.tile_x = 6; });
+    check.expect("stage_lanes 2 is not", [](CpuDirect &r) { r.stage_lanes = 2; });
+    check.expect("must divide unroll", [](CpuDirect &r) { r.unroll = 2; });
+    check.expect("unroll the input channels", [](CpuDirect &r) { r.unroll = 12; });
+    check.expect_for("input(f32, 1x64x64x6) | conv(64, kernel=3)", "unroll the input channels");
+    check.expect_for("input(f32, 1x64x64x64) | conv(64, kernel=3, stride=2)", "neighbouring inputs");
+    check.expect_for("input(f32, 1x64x64x64) | conv(64, kernel=3, stride=2x1)", "neighbouring inputs");
+}
+
+TEST(Constraints, CpuColumns) {
+    CpuColumns tile;
+    tile.lanes = 8;
+    tile.vectors = 3;
+    tile.tile_x = 4;
+    const Violations<CpuColumns> check(
+        "input(f32, 1x64x64x56) | transposed_conv(1, kernel=9, stride=2, pad=4)", "avx2",
+        tile); // 12 sums, 3 weights, a broadcast: 16 of 16
+    check.expect("needs 19 of 16", [](CpuColumns &r) { r.tile_x = 5; });
+    check.expect("power of two up to 8, got 16", [](CpuColumns &r) { r.lanes = 16; });
+    check.expect("at least 1", [](CpuColumns &r) { r.vectors = 0; });
+    check.expect("at least 1", [](CpuColumns &r) { r.tile_x = 0; });
+    check.expect("at least 1", [](CpuColumns &r) { r.rows = 0; });
+    check.expect("at least 1", [](CpuColumns &r) { r.strip = -1; });
+    check.expect("at least 1", [](CpuColumns &r) { r.unroll = 0; });
+    check.expect("at most 16, got 20", [](CpuColumns &r) { r.unroll = 20; });
+    check.expect_for(depthwise, "sum over channels");
+    check.expect_for("input(f32, 1x64x64x8) | conv(1, kernel=3, stride=1x2)", "every input pixel");
+    check.expect_for("input(f32, 1x64x64x8) | pixel_unshuffle(2) | conv(1, kernel=3)", "every input pixel");
+    check.expect_on("opencl", "for CPUs");
+}
+
+TEST(Constraints, CpuChannelwise) {
+    CpuChannelwise record;
+    record.lanes = 8;
+    const Violations<CpuChannelwise> check(depthwise, "avx2", record);
+    check.expect("power of two up to 8, got 16", [](CpuChannelwise &r) { r.lanes = 16; });
+    check.expect("at least 1", [](CpuChannelwise &r) { r.unroll_phases = 0; });
+    check.expect("at least 1", [](CpuChannelwise &r) { r.rows = 0; });
+    check.expect("at most 16, got 17", [](CpuChannelwise &r) { r.unroll_phases = 17; });
+    check.expect("contiguous in memory", [](CpuChannelwise &r) { r.lanes_along_x = true; });
+    check.expect_for("input(f32, 1x64x64x64, layout=nchw) | relu", "contiguous in memory");
+    check.expect_for("input(f32, 1x64x64x5) | bilinear_upsample(2)", "8 lanes are more than the 5 channels");
+    check.expect_for(dense, "keep channels apart");
+    check.expect_on("cuda", "for CPUs");
+}
+
+TEST(Constraints, GpuDirect) {
+    const Violations<GpuDirect> check(dense, "cuda", GpuDirect{});
+    check.expect("at least 1", [](GpuDirect &r) { r.thread_channels = 0; });
+    check.expect("at least 1", [](GpuDirect &r) { r.thread_x = 0; });
+    check.expect("at least 1", [](GpuDirect &r) { r.block_y = 0; });
+    check.expect("at least 1", [](GpuDirect &r) { r.unroll = 0; });
+    check.expect("thread_channels must divide", [](GpuDirect &r) { r.thread_channels = 3; });
+    check.expect("thread_x must divide", [](GpuDirect &r) { r.thread_x = 5; });
+    check.expect("1088 threads, more than 1024", [](GpuDirect &r) { r.block_y = 17; });
+    check.expect("about 318 registers", [](GpuDirect &r) { r.thread_channels = r.thread_x = 16; });
+    check.expect_for(depthwise, "sum over channels");
+    check.expect_on("avx2", "for GPUs");
+}
+
+TEST(Constraints, GpuDirectHasBlocksOfAtLeastOne) {
+    const Violations<GpuDirect> check(dense, "cuda", GpuDirect{});
+    check.expect("at least 1", [](GpuDirect &r) { r.block_channels = 0; });
+    check.expect("at least 1", [](GpuDirect &r) { r.block_x = 0; });
+}
+
+TEST(Constraints, GpuChannelwise) {
+    const Violations<GpuChannelwise> check(depthwise, "opencl", GpuChannelwise{});
+    check.expect("at least 1", [](GpuChannelwise &r) { r.block_channels = 0; });
+    check.expect("at least 1", [](GpuChannelwise &r) { r.block_x = 0; });
+    check.expect("1056 threads, more than 1024", [](GpuChannelwise &r) { r.block_x = 33; });
+    check.expect_for(dense, "keep channels apart");
+    check.expect_on("sse41", "for GPUs");
+}
+
+TEST(Constraints, HoldForSizesThatOverflowAnInt) {
+    CpuColumns tile;
+    tile.vectors = tile.tile_x = 1 << 16;
+    EXPECT_TRUE(violated_constraint(lowered(dense), facts("avx512"), {tile}).has_value());
+    EXPECT_TRUE(violated_constraint(lowered(depthwise), facts("cuda"), {GpuChannelwise{1 << 16, 1 << 16}})
+                    .has_value());
+}
+
+// ---- Columns
+// --------------------------------------------------------------------------------------------------
+
+TEST(Columns, HaveASlotForEveryTapOfEveryPhase) {
+    const auto slots = [](const std::string &stages) {
+        return column_slots(lowered("input(f32, 1x12x8) | " + stages).x());
+    };
+    EXPECT_EQ(slots("transposed_conv(1, kernel=4, stride=2, pad=1)"), 4);
+    EXPECT_EQ(slots("transposed_conv(1, kernel=9, stride=4, pad=4)"),
+              9); // three taps of phase 0, two of others
+    EXPECT_EQ(slots("transposed_conv(1, kernel=9, stride=4, pad=3)"), 10); // three of phase 1: slot 8 is free
+    EXPECT_EQ(slots("transposed_conv(1, kernel=2, stride=3)"), 2);
+    EXPECT_EQ(slots("transposed_conv(1, kernel=1, stride=3, pad=1, output_pad=2)"), 3); // the tap of phase 2
+    EXPECT_EQ(slots("conv(1, kernel=5)"), 5);
+    EXPECT_EQ(slots("nearest_upsample(2) | conv(1, kernel=3)"), 4);
+    EXPECT_EQ(slots("conv(3, kernel=3) | pixel_shuffle(3)"), 9);
+}
+
+TEST(Columns, AreSlotsOfAllAxesForEachChannel) {
+    EXPECT_EQ(column_count(lowered("input(f32, 1x9x9x8) | transposed_conv(3, kernel=4, stride=2, pad=1)")),
+              48);
+    EXPECT_EQ(column_count(lowered("input(f32, 1x9x9x8) | conv(6, kernel=3x5, groups=2)")), 45);
+    EXPECT_EQ(column_count(lowered("input(f32, 1x9x8) | transposed_conv(1, kernel=16, stride=8, pad=4)")),
+              16);
+    EXPECT_EQ(column_count(lowered("input(f32, 1x9x9x9x8) | transposed_conv(2, kernel=2, stride=2)")), 16);
+    EXPECT_EQ(column_count(lowered("input(f32, 1x9x9x8) | conv(9, kernel=3) | pixel_shuffle(3)")), 81);
+}
+
+// ---- Packed memory
+// --------------------------------------------------------------------------------------------
+
+ScheduleRecord direct(int lanes, int vectors) {
+    CpuDirect record;
+    record.lanes = lanes;
+    record.vectors = vectors;
+    return {record};
+}
+
+ScheduleRecord columns(int lanes, int vectors) {
+    CpuColumns record;
+    record.lanes = lanes;
+    record.vectors = vectors;
+    return {record};
+}
+
+ScheduleRecord channelwise(int lanes, bool along_x = false) {
+    CpuChannelwise record;
+    record.lanes = lanes;
+    record.lanes_along_x = along_x;
+    return {record};
+}
+
+using Extents = std::vector<int>;
+
+TEST(Packed, DirectWeightsAreBlocksOfChannels) {
+    const auto extents = [](const std::string &chain) {
+        return packed_extents(lowered(chain), direct(8, 3));
+    };
+    // (channel of a block, input channel, tap x, tap y, phase x, phase y, block)
+    EXPECT_EQ(extents("input(f32, 1x6x5x24) | transposed_conv(100, kernel=5x4, stride=3x2)"),
+              (Extents{24, 24, 2, 2, 2, 3, 5}));
+    EXPECT_EQ(extents("input(f32, 1x6x5) | conv(24, kernel=3)"), (Extents{24, 5, 3, 1, 1, 1, 1}));
+    EXPECT_EQ(extents("input(f32, 1x6x6x6x5) | transposed_conv(25, kernel=4x3x1, stride=2x1x2)"),
+              (Extents{24, 5, 1, 3, 2, 2, 1, 2, 2}));
+    EXPECT_EQ(extents("input(f32, 1x6x6x12) | conv(60, kernel=3, groups=2)"),
+              (Extents{24, 6, 3, 3, 1, 1, 2}));
+    EXPECT_EQ(extents("input(f32, 1x6x6x5) | pixel_unshuffle(2) | conv(20, kernel=3)"),
+              (Extents{24, 5, 6, 6, 1, 1, 1}));
+    EXPECT_EQ(extents("input(f32, 1x6x6x5) | conv(20, kernel=3) | pixel_shuffle(2)"),
+              (Extents{24, 5, 3, 3, 2, 2, 1}));
+    EXPECT_EQ(packed_extents(lowered("input(f32, 1x6x5x24) | transposed_conv(100, kernel=2, stride=2)"),
+                             {GpuDirect{}}),
+              (Extents{32, 24, 1, 1, 2, 2, 4}));
+}
+
+TEST(Packed, ColumnWeightsAreBlocksOfColumns) {
+    EXPECT_EQ(packed_extents(lowered("input(f32, 1x6x5x24) | transposed_conv(3, kernel=4, stride=2)"),
+                             columns(8, 3)),
+              (Extents{24, 24, 2}));
+    EXPECT_EQ(packed_extents(lowered("input(f32, 1x6x5x10) | conv(4, kernel=3, groups=2)"), columns(16, 1)),
+              (Extents{16, 5, 2}));
+}
+
+TEST(Packed, ChannelwiseWeightsArePaddedToVectorsOfChannels) {
+    const std::string chain = "input(f32, 1x6x5x21) | transposed_conv(21, kernel=5x2, stride=3x2, groups=21)";
+    EXPECT_EQ(packed_extents(lowered(chain), channelwise(8)), (Extents{24, 1, 2, 2, 3}));
+    EXPECT_EQ(packed_extents(lowered(chain), channelwise(1)), (Extents{21, 1, 2, 2, 3}));
+    EXPECT_EQ(packed_extents(lowered(chain), channelwise(8, true)), (Extents{21, 1, 2, 2, 3}));
+    EXPECT_EQ(packed_extents(lowered(chain), {GpuChannelwise{}}), (Extents{21, 1, 2, 2, 3}));
+}
+
+TEST(Packed, NothingWhereNothingIsLearned) {
+    for (const char *stages :
+         {"bilinear_upsample(2)", "pixel_shuffle(2)", "transposed_conv(8, kernel=4, weights=bilinear)"}) {
+        const PhaseConvolution layer = lowered(std::string("input(f32, 1x6x6x8) | ") + stages);
+        EXPECT_EQ(packed_extents(layer, channelwise(4)), (Extents{1})) << stages;
+        EXPECT_FALSE(packs_weights(layer)) << stages;
+    }
+    EXPECT_TRUE(packs_weights(lowered("input(f32, 1x6x6x8) | bilinear_upsample(2) | scale")));
+    EXPECT_FALSE(packs_weights(lowered("input(f32, 1x6x6x8) | bilinear_upsample(2) | add | relu")));
+    EXPECT_TRUE(packs_weights(lowered("input(f32, 1x6x6x8) | conv(8, kernel=1)")));
+}
+
+TEST(Packed, ParametersAreRowsOfPaddedChannels) {
+    using Rows = std::array<int, 2>;
+    const auto extents = [](const std::string &stages, const ScheduleRecord &record) {
+        return parameter_extents(lowered("input(f32, 1x6x6x8) | " + stages), record);
+    };
+    EXPECT_EQ(extents("conv(20, kernel=1)", direct(8, 2)), (Rows{1, 1}));
+    EXPECT_EQ(extents("conv(20, kernel=1) | scale", direct(8, 2)), (Rows{1, 1})); // folded into the weights
+    EXPECT_EQ(extents("conv(20, kernel=1) | scale | bias", direct(8, 2)), (Rows{32, 1}));
+    EXPECT_EQ(extents("conv(20, kernel=1) | bias | prelu | scale", direct(8, 2)), (Rows{32, 3}));
+    EXPECT_EQ(extents("conv(20, kernel=1) | bias", {GpuDirect{}}), (Rows{32, 1}));
+    EXPECT_EQ(extents("conv(20, kernel=1) | pixel_shuffle(2) | bias", direct(8, 1)), (Rows{8, 1}));
+    EXPECT_EQ(extents("conv(20, kernel=1) | bias | pixel_shuffle(2)", direct(8, 1)), (Rows{32, 1}));
+    EXPECT_EQ(extents("conv(40, kernel=1, groups=2) | bias", direct(8, 2)), (Rows{32, 1}));
+    EXPECT_EQ(extents("conv(3, kernel=1) | bias", columns(8, 2)), (Rows{3, 1}));
+    EXPECT_EQ(extents("conv(12, kernel=1) | prelu | pixel_shuffle(2) | bias", columns(8, 2)), (Rows{12, 2}));
+    EXPECT_EQ(extents("pixel_unshuffle(3) | bias", channelwise(16)), (Rows{80, 1}));
+    EXPECT_EQ(extents("bilinear_upsample(2) | bias", channelwise(8, true)), (Rows{8, 1}));
+    EXPECT_EQ(extents("bilinear_upsample(2) | bias", {GpuChannelwise{}}), (Rows{8, 1}));
+}
+
+// ---- Staged memory
+// --------------------------------------------------------------------------------------------
+
+void expect_staging(const std::vector<Staging> &stagings, std::int64_t channels,
+                    std::array<std::int64_t, 3> scale, std::array<std::int64_t, 3> extra) {
+    ASSERT_EQ(stagings.size(), 1u);
+    EXPECT_EQ(stagings[0].channels, channels);
+    EXPECT_EQ(stagings[0].scale, scale);
+    EXPECT_EQ(stagings[0].extra, extra);
+}
+
+TEST(Stagings, OfADirectTaskAreItsInput) {
+    expect_staging(
+        stagings(lowered("input(f32, 1x9x9x12) | conv(8, kernel=3x5, stride=2x1, groups=2)"), direct(8, 1)),
+        6, {1, 2, 1}, {4, 2, 0});
+    expect_staging(stagings(lowered("input(f32, 1x9x9x9x6) | transposed_conv(8, kernel=2x4x3, stride=2x2x1)"),
+                            direct(8, 1)),
+                   6, {1, 1, 1}, {2, 1, 0});
+    expect_staging(stagings(lowered("input(f32, 1x9x6) | conv(8, kernel=3)"), direct(8, 1)), 6, {1, 1, 1},
+                   {2, 0, 0});
+    EXPECT_TRUE(stagings(lowered(dense), {GpuDirect{}}).empty());
+}
+
+TEST(Stagings, OfColumnsAreARingOfRows) {
+    CpuColumns record;
+    record.lanes = 8;
+    record.vectors = 5;
+    record.tile_x = 3;
+    // 48 columns in blocks of 40; a row of outputs reads 3 rows of pixels: 4 are kept
+    expect_staging(
+        stagings(lowered("input(f32, 1x9x9x6) | transposed_conv(3, kernel=4, stride=2, pad=1)"), {record}),
+        80, {1, 0, 1}, {2 + 2, 4, 0});
+    expect_staging(stagings(lowered("input(f32, 1x9x9x6) | conv(1, kernel=5x3)"), {record}), 40, {1, 0, 1},
+                   {2 + 2, 8, 0});
+    expect_staging(stagings(lowered("input(f32, 1x9x6) | transposed_conv(1, kernel=8, stride=4)"), {record}),
+                   40, {1, 0, 1}, {1 + 2, 1, 0});
+}
+
+TEST(Stagings, OfChannelwiseTasksAreInputOrFilteredRows) {
+    expect_staging(
+        stagings(lowered("input(f32, 1x9x9x21) | conv(21, kernel=3, stride=2, groups=21)"), channelwise(8)),
+        24, {2, 2, 1}, {2, 2, 0});
+    expect_staging(stagings(lowered("input(f32, 1x21x9x9, layout=nchw) | conv(21, kernel=3, groups=21)"),
+                            channelwise(8, true)),
+                   21, {1, 1, 1}, {2, 2, 0});
+    expect_staging(stagings(lowered("input(f32, 1x9x9x21) | bilinear_upsample(2)"), channelwise(4)), 24,
+                   {1, 0, 0}, {2, 1, 1});
+    EXPECT_TRUE(stagings(lowered("input(f32, 1x9x9x21) | nearest_upsample(2)"), channelwise(4)).empty());
+    EXPECT_TRUE(stagings(lowered(depthwise), {GpuChannelwise{}}).empty());
+}
+
+TEST(StagedBytes, FollowTheTask) {
     const PhaseConvolution layer =
         lowered("input(f32, 1x64x64x256) | transposed_conv(64, kernel=4, stride=2, pad=1)");
     CpuDirect tile;
@@ -78,31 +433,147 @@ TEST(Record, StagedBytesFollowTheTask) {
     tile.tile_y = 2;
     tile.rows = 2;
     // a row of 64 outputs of one phase in tiles of 3 is 66 wide; halo 2 on both axes
-    EXPECT_EQ(staged_bytes(layer, tile), (66 + 2) * (4 + 2) * 256 * 4);
+    EXPECT_EQ(staged_bytes(layer, {tile}), (66 + 2) * (4 + 2) * 256 * 4);
     tile.strip = 4;
-    EXPECT_EQ(staged_bytes(layer, tile), (12 + 2) * (4 + 2) * 256 * 4);
+    EXPECT_EQ(staged_bytes(layer, {tile}), (12 + 2) * (4 + 2) * 256 * 4);
+    // a strided convolution moves on by two inputs an output
+    const PhaseConvolution strided = lowered("input(f32, 1x65x65x16) | conv(64, kernel=3, stride=2)");
+    tile.rows = 1;
+    EXPECT_EQ(staged_bytes(strided, {tile}), (2 * 12 + 2) * (2 * 2 + 2) * 16 * 4);
+    // one output of depth a task
+    const PhaseConvolution volume = lowered("input(f32, 1x9x9x9x16) | conv(64, kernel=3)");
+    EXPECT_EQ(staged_bytes(volume, {tile}), (9 + 2) * (2 + 2) * (1 + 2) * 16 * 4);
 }
 
-TEST(AnalyticDefault, SatisfiesItsConstraintsEverywhere) {
+TEST(StagedBytes, AreUnboundedForAWholeRowOfUnknownSize) {
+    CpuDirect tile;
+    const PhaseConvolution layer = lowered("input(f32, 1x?x?x16) | conv(64, kernel=3)");
+    EXPECT_GT(staged_bytes(layer, {tile}), std::int64_t{1} << 24);
+    tile.strip = 5;
+    EXPECT_EQ(staged_bytes(layer, {tile}), (5 + 2) * (1 + 2) * 16 * 4);
+}
+
+TEST(StagedBytes, OfOtherFamilies) {
+    CpuColumns record;
+    record.lanes = 8;
+    record.vectors = 2;
+    record.tile_x = 3;
+    record.rows = 16;
+    // 9 columns in a block of 16, 4 rows of them however many rows a task has
+    EXPECT_EQ(staged_bytes(lowered("input(f32, 1x64x64x16) | conv(1, kernel=3)"), {record}),
+              16 * (62 + 2 + 2) * 4 * 4);
+    CpuChannelwise rows;
+    rows.lanes = 8;
+    rows.rows = 3;
+    EXPECT_EQ(staged_bytes(lowered("input(f32, 1x20x20x12) | conv(12, kernel=3, groups=12)"), {rows}),
+              16 * (18 + 2) * (3 + 2) * 4);
+    EXPECT_EQ(staged_bytes(lowered("input(f32, 1x20x20x12) | bilinear_upsample(2)"), {rows}),
+              16 * (20 + 2) * 1 * 4);
+    EXPECT_EQ(staged_bytes(lowered("input(f32, 1x20x20x12) | pixel_unshuffle(2)"), {rows}), 0);
+    rows.lanes_along_x = true;
+    EXPECT_EQ(
+        staged_bytes(lowered("input(f32, 1x12x20x20, layout=nchw) | conv(12, kernel=3, groups=12)"), {rows}),
+        12 * (24 + 2) * (3 + 2) * 4);
+}
+
+TEST(Record, NamesItsGeneratorAndTask) {
+    EXPECT_STREQ(compute_generator({CpuDirect{}}), "phase_convolution");
+    EXPECT_STREQ(compute_generator({GpuDirect{}}), "phase_convolution");
+    EXPECT_STREQ(compute_generator({CpuColumns{}}), "column_sum");
+    EXPECT_STREQ(compute_generator({CpuChannelwise{}}), "channelwise");
+    EXPECT_STREQ(compute_generator({GpuChannelwise{}}), "channelwise");
+    EXPECT_EQ(block_channels(direct(8, 3)), 24);
+    EXPECT_EQ(block_channels({GpuDirect{}}), 32);
+    const auto expect_task = [](const ScheduleRecord &record, int tile_x, int strip, int tile_y, int rows) {
+        const TaskShape task = task_shape(record);
+        EXPECT_EQ(task.tile_x, tile_x);
+        EXPECT_EQ(task.strip, strip);
+        EXPECT_EQ(task.tile_y, tile_y);
+        EXPECT_EQ(task.rows, rows);
+    };
+    expect_task(unusual_records()[0], 3, 5, 2, 6);
+    expect_task(unusual_records()[1], 1, 4, 1, 5);
+    expect_task(unusual_records()[2], 16, 0, 1, 2);
+}
+
+// ---- The default schedule
+// -------------------------------------------------------------------------------------
+
+void expect_default_holds(const std::string &chain) {
+    const PhaseConvolution layer = lowered(chain);
+    for (const Target &target : all_targets()) {
+        for (const TargetFacts &set : target.instruction_sets) {
+            const auto violated = violated_constraint(layer, set, analytic_default(layer, set));
+            EXPECT_FALSE(violated.has_value())
+                << chain << " for " << set.instruction_set << ": " << *violated;
+        }
+    }
+}
+
+TEST(AnalyticDefault, SatisfiesItsConstraintsForAllChannelsAndSizes) {
     for (const char *channels_in : {"1", "3", "16", "33", "256", "1024"}) {
         for (const char *channels_out : {"1", "3", "5", "21", "64", "100", "512"}) {
             for (const char *sizes : {"1x1", "1x700", "8x8", "64x64", "?x?", "?x5"}) {
                 for (const char *arguments :
-                     {"kernel=4, stride=2, pad=1", "kernel=9, stride=2", "kernel=1, stride=3"}) {
-                    const std::string chain = std::string("input(f32, 1x") + sizes + "x" + channels_in +
-                                              ") | transposed_conv(" + channels_out + ", " + arguments + ")";
-                    const PhaseConvolution layer = lowered(chain);
-                    for (const Target &target : all_targets()) {
-                        for (const TargetFacts &facts : target.instruction_sets) {
-                            const ScheduleRecord record = analytic_default(layer, facts);
-                            const auto violated = violated_constraint(layer, facts, record);
-                            EXPECT_FALSE(violated.has_value())
-                                << chain << " for " << facts.instruction_set << ": " << *violated;
-                        }
-                    }
+                     {"kernel=4, stride=2, pad=1", "kernel=9, stride=2", "kernel=1, stride=3"})
+                    expect_default_holds(fmt::format("input(f32, 1x{}x{}) | transposed_conv({}, {})", sizes,
+                                                     channels_in, channels_out, arguments));
+            }
+        }
+    }
+}
+
+TEST(AnalyticDefault, SatisfiesItsConstraintsForAllForms) {
+    for (const char *shape : {"1x{1}x{0}", "2x1x{1}x{0}", "1x{1}x{1}x{0}", "?x{1}x{1}x{1}x{0}"}) {
+        for (const char *size : {"12", "72", "?"}) {
+            for (const int channels : {1, 3, 16, 21, 64, 513}) {
+                for (const char *stages :
+                     {"conv({0}, kernel=3, pad=1)", "conv({0}, kernel=3, pad=1, stride=2)",
+                      "conv(2, kernel=5, pad=4, stride=3)", "conv({0}, kernel=3, pad=1, groups={0})",
+                      "nearest_upsample(2) | conv({0}, kernel=3, pad=1)", "nearest_upsample(3)",
+                      "bilinear_upsample(4)", "bilinear_upsample(2) | prelu | add",
+                      "transposed_conv({0}, kernel=16, stride=8, weights=bilinear)", "relu",
+                      "crop(from=0, size=1)", "conv(512, kernel=3, pad=1) | bias | pixel_shuffle(2)",
+                      "conv(27, kernel=3, pad=1) | pixel_shuffle(3)"}) {
+                    std::string spatial = fmt::format(fmt::runtime(shape), channels, size);
+                    const bool volume = std::count(spatial.begin(), spatial.end(), 'x') == 4;
+                    if (volume && std::string(size) == "72") continue;
+                    expect_default_holds("input(f32, " + spatial + ") | " +
+                                         fmt::format(fmt::runtime(stages), channels));
                 }
             }
         }
+    }
+}
+
+TEST(AnalyticDefault, SatisfiesItsConstraintsChannelsFirst) {
+    for (const char *stages :
+         {"conv(16, kernel=3)", "conv(1, kernel=3)", "conv(6, kernel=3, groups=6)", "bilinear_upsample(2)",
+          "nearest_upsample(2)", "pixel_unshuffle(2)", "pixel_unshuffle(2) | conv(8, kernel=3, pad=1)",
+          "conv(12, kernel=3, groups=3)"}) {
+        for (const char *sizes : {"8x8", "?x?", "8", "?", "4x4x4"})
+            expect_default_holds(fmt::format("input(f32, 2x6x{}, layout=nchw) | {}", sizes, stages));
+    }
+}
+
+TEST(AnalyticDefault, ChoosesTheFamilyByTheLayer) {
+    const auto family = [](const std::string &stages, const std::string &instruction_set) -> std::string {
+        return to_json(analytic_default(lowered("input(f32, 1x16x16x24) | " + stages),
+                                        facts(instruction_set)))["family"];
+    };
+    for (const char *cpu : {"avx512", "avx2", "sse41", "neon"}) {
+        EXPECT_EQ(family("transposed_conv(64, kernel=4, stride=2)", cpu), "cpu_direct");
+        EXPECT_EQ(family("transposed_conv(1, kernel=9, stride=2)", cpu), "cpu_columns");
+        EXPECT_EQ(family("conv(9, kernel=3) | pixel_shuffle(3)", cpu), "cpu_columns");
+        EXPECT_EQ(family("conv(1, kernel=3, stride=2)", cpu), "cpu_direct");
+        EXPECT_EQ(family("conv(24, kernel=3, groups=24)", cpu), "cpu_channelwise");
+        EXPECT_EQ(family("bilinear_upsample(2)", cpu), "cpu_channelwise");
+        EXPECT_EQ(family("pixel_unshuffle(2) | relu", cpu), "cpu_channelwise");
+    }
+    for (const char *gpu : {"cuda", "opencl"}) {
+        EXPECT_EQ(family("transposed_conv(1, kernel=9, stride=2)", gpu), "gpu_direct");
+        EXPECT_EQ(family("conv(24, kernel=3, groups=24)", gpu), "gpu_channelwise");
+        EXPECT_EQ(family("pixel_shuffle(2)", gpu), "gpu_channelwise");
     }
 }
 

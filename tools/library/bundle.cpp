@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 namespace unstride {
 
 namespace fs = std::filesystem;
@@ -32,6 +34,18 @@ Result<void> run_tool(const std::vector<std::string> &command) {
     while (!text.empty() && text.back() == '\n')
         text.pop_back();
     return Error{fmt::format("{} failed: {}", command[0], text)};
+}
+
+// Layers of the same chain share their kernels.
+std::set<std::string> kernel_objects(const std::vector<PlannedLayer> &layers) {
+    std::set<std::string> objects;
+    for (const PlannedLayer &layer : layers) {
+        for (const PlannedKernel &kernel : layer.kernels) {
+            objects.insert(kernel.compiled.compute_object.string());
+            if (kernel.request.packs) objects.insert(kernel.compiled.pack_object.string());
+        }
+    }
+    return objects;
 }
 
 } // namespace
@@ -73,6 +87,8 @@ Result<void> bundle_library(const BundleRequest &request, const Installation &in
     if (!source) return Error{source.error()};
     const std::string &name = request.name;
     const fs::path source_file = folder / (name + ".c"), tables = folder / (name + ".tables.o");
+    const fs::path embedding_file = folder / (name + ".embedded.s"),
+                   embedded = folder / (name + ".embedded.o");
     const fs::path whole = folder / (name + ".o"), archive = folder / fmt::format("lib{}.a", name);
     if (auto written = write_file_atomically(folder / (name + ".h"), *header); !written) return written;
     if (auto written = write_file_atomically(source_file, *source); !written) return written;
@@ -85,6 +101,14 @@ Result<void> bundle_library(const BundleRequest &request, const Installation &in
              "-I", (installation.runtime / "src").string(), source_file.string(), "-o", tables.string()});
         !compiled) {
         return compiled;
+    }
+    const std::string embedding = write_embedding_source(request.description);
+    if (!embedding.empty()) {
+        if (auto written = write_file_atomically(embedding_file, embedding); !written) return written;
+        if (auto assembled = run_tool({compiler, "-c", embedding_file.string(), "-o", embedded.string()});
+            !assembled) {
+            return assembled;
+        }
     }
 
     // Section groups are dissolved, or a second such archive in the same program would lose its copies of
@@ -100,13 +124,10 @@ Result<void> bundle_library(const BundleRequest &request, const Installation &in
                                      "-o",
                                      whole.string(),
                                      tables.string()};
-    for (const PlannedLayer &layer : request.layers) {
-        for (const PlannedKernel &kernel : layer.kernels) {
-            link.push_back(kernel.compiled.compute_object.string());
-            link.push_back(kernel.compiled.pack_object.string());
-        }
-    }
+    const std::set<std::string> objects = kernel_objects(request.layers);
+    link.insert(link.end(), objects.begin(), objects.end());
     link.push_back(request.halide_runtime.string());
+    if (!embedding.empty()) link.push_back(embedded.string());
     if (auto linked = run_tool(link); !linked) return linked;
     if (auto localised = run_tool(
             {prefix + "objcopy", "--wildcard", "--keep-global-symbol=" + name + "_*", whole.string()});

@@ -12,7 +12,11 @@ namespace unstride {
 
 namespace {
 
+// The limits of runtime/include/unstride/unstride.h and runtime/src/kernel_table.h.
 constexpr std::size_t max_rank = 5;
+constexpr std::size_t max_weight_dimensions = 9;
+constexpr std::size_t max_size_steps = 6;
+constexpr std::size_t max_stagings = 2;
 constexpr std::string_view function_macro = "UNSTRIDE_LIBRARY(";
 
 constexpr std::string_view keywords[] = {
@@ -112,6 +116,16 @@ std::string literal(std::string_view text) {
     return result + "\"";
 }
 
+// The same for the assembler, which knows no trigraphs.
+std::string assembler_literal(std::string_view text) {
+    std::string result = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\') result += '\\';
+        result += c;
+    }
+    return result + "\"";
+}
+
 template<typename Numbers>
 std::string braces(const Numbers &numbers) {
     return numbers.empty() ? "{0}" : fmt::format("{{{}}}", fmt::join(numbers, ", "));
@@ -127,14 +141,91 @@ std::string shape_text(const std::vector<std::int64_t> &shape) {
     return text;
 }
 
-std::string layer_comment(const LibraryLayer &layer) {
-    std::string text = fmt::format("/* {}\n * input {}, output {}", in_comment(layer.text),
-                                   shape_text(layer.input_shape), shape_text(layer.output_shape));
+bool holds_weights(const LibraryLayer &layer) {
+    return std::any_of(layer.kernels.begin(), layer.kernels.end(),
+                       [](const LibraryKernel &kernel) { return !kernel.embedded_symbol.empty(); });
+}
+
+std::string layer_comment(const LibraryDescription &library, const LibraryLayer &layer) {
+    std::string text = fmt::format("/* {}\n * channels {}: input {}, output {}", in_comment(layer.text),
+                                   layer.channels_first ? "first" : "last", shape_text(layer.input_shape),
+                                   shape_text(layer.output_shape));
     text += layer.weight_shape.empty() ? ", no weights"
                                        : fmt::format(", weights {}", shape_text(layer.weight_shape));
     text += layer.bias_count == 0 ? ", no bias" : fmt::format(", bias {}", layer.bias_count);
+    if (layer.scale_count > 0) text += fmt::format(", scale {}", layer.scale_count);
+    if (layer.prelu_count > 0) text += fmt::format(", prelu {}", layer.prelu_count);
     if (layer.has_add) text += ", adds a second tensor of the output's shape";
+    if (!layer.given.empty()) {
+        text += fmt::format(
+            "\n * It stands, by its weights, for {}.\n * {}_pack takes the weights of the layer above, "
+            "not of that one.",
+            in_comment(layer.given), library.name);
+    }
+    if (holds_weights(layer)) {
+        text += fmt::format("\n * The library holds its packed weights: `packed` may be null in {0}_run, and "
+                            "`weights` in {0}_pack.",
+                            library.name);
+        if (library.device == LibraryDevice::cuda)
+            text += fmt::format(
+                "\n * On the device they must be a copy of what {}_pack writes, at `packed_device`.",
+                library.name);
+    }
     return text + " */";
+}
+
+Result<void> check_kernel(const LibraryDescription &library, const LibraryLayer &layer,
+                          const LibraryKernel &kernel) {
+    if (!is_identifier(kernel.compute_function) ||
+        (!kernel.pack_function.empty() && !is_identifier(kernel.pack_function))) {
+        return Error{fmt::format("layer {}: '{}' and '{}' are no function names", layer.name,
+                                 kernel.compute_function, kernel.pack_function)};
+    }
+    if (kernel.weight_extent.empty() || kernel.weight_extent.size() > max_weight_dimensions ||
+        kernel.stagings.size() > max_stagings) {
+        return Error{
+            fmt::format("layer {}: packed weights of rank {}, at most {} are possible, or {} buffers "
+                        "a task, at most {} are possible",
+                        layer.name, kernel.weight_extent.size(), max_weight_dimensions,
+                        kernel.stagings.size(), max_stagings)};
+    }
+    const auto is_embedded = [&](const EmbeddedFile &file) { return file.symbol == kernel.embedded_symbol; };
+    if (!kernel.embedded_symbol.empty() &&
+        (!is_identifier(kernel.embedded_symbol) ||
+         std::none_of(library.embedded.begin(), library.embedded.end(), is_embedded))) {
+        return Error{fmt::format("layer {}: '{}' is no symbol of an embedded file", layer.name,
+                                 kernel.embedded_symbol)};
+    }
+    return {};
+}
+
+Result<void> check_layer_table(const LibraryDescription &library, const LibraryLayer &layer) {
+    const std::size_t rank = layer.axes.size() + 2;
+    if (layer.axes.empty() || rank > max_rank || layer.input_shape.size() != rank ||
+        layer.output_shape.size() != rank || layer.weight_shape.size() > max_rank ||
+        layer.kernel_extent.size() != std::max<std::size_t>(rank, 4)) {
+        return Error{
+            fmt::format("layer {}: {} spatial axes do not fit an input of rank {}, an output of rank "
+                        "{}, weights of rank {} and {} kernel extents",
+                        layer.name, layer.axes.size(), layer.input_shape.size(), layer.output_shape.size(),
+                        layer.weight_shape.size(), layer.kernel_extent.size())};
+    }
+    for (const LibraryAxis &axis : layer.axes) {
+        if (axis.steps.size() > max_size_steps) {
+            return Error{
+                fmt::format("layer {}: {} of its stages change a size, at most {} can; begin a second "
+                            "layer",
+                            layer.name, axis.steps.size(), max_size_steps)};
+        }
+    }
+    if (layer.kernels.size() != library.instruction_sets.size()) {
+        return Error{fmt::format("layer {}: {} kernels for {} instruction sets", layer.name,
+                                 layer.kernels.size(), library.instruction_sets.size())};
+    }
+    for (const LibraryKernel &kernel : layer.kernels) {
+        if (auto checked = check_kernel(library, layer, kernel); !checked) return checked;
+    }
+    return {};
 }
 
 Result<void> check_tables(const LibraryDescription &library) {
@@ -143,26 +234,7 @@ Result<void> check_tables(const LibraryDescription &library) {
         return Error{fmt::format("library {}: it has no instruction set", library.name)};
     }
     for (const LibraryLayer &layer : library.layers) {
-        const std::size_t rank = layer.axes.size() + 2;
-        if (layer.axes.empty() || layer.axes.size() > 2 || layer.input_shape.size() != rank ||
-            layer.output_shape.size() != rank || layer.weight_shape.size() > max_rank) {
-            return Error{fmt::format(
-                "layer {}: {} spatial axes do not fit an input of rank {}, an output of rank {} and "
-                "weights of rank {}",
-                layer.name, layer.axes.size(), layer.input_shape.size(), layer.output_shape.size(),
-                layer.weight_shape.size())};
-        }
-        if (layer.kernels.size() != library.instruction_sets.size()) {
-            return Error{fmt::format("layer {}: {} kernels for {} instruction sets", layer.name,
-                                     layer.kernels.size(), library.instruction_sets.size())};
-        }
-        for (const LibraryKernel &kernel : layer.kernels) {
-            if (!is_identifier(kernel.compute_function) ||
-                (!kernel.pack_function.empty() && !is_identifier(kernel.pack_function))) {
-                return Error{fmt::format("layer {}: '{}' and '{}' are no function names", layer.name,
-                                         kernel.compute_function, kernel.pack_function)};
-            }
-        }
+        if (auto checked = check_layer_table(library, layer); !checked) return checked;
     }
     return {};
 }
@@ -179,38 +251,73 @@ void write_function_declarations(const LibraryDescription &library, std::string 
         text += fmt::format("int {}(void **arguments);\n", name);
 }
 
-void write_layer(const LibraryDescription &library, const LibraryLayer &layer, std::string &text) {
-    text += fmt::format("\nstatic const unstride_kernel kernels_of_{}[] = {{\n", layer.name);
-    for (const LibraryKernel &kernel : layer.kernels) {
-        text += fmt::format(
-            "    {{.schedule = {},\n     .grade = {},\n     .identity = UINT64_C(0x{:016x}),\n"
-            "     .compute = {},\n     .pack = {},\n     .weight_extent = {},\n     .bias_extent = {},\n"
-            "     .tile_x = {}, .strip = {}, .tile_y = {}, .rows = {}, .staged_channels = {}}},\n",
-            literal(kernel.schedule), literal(kernel.grade), kernel.identity, kernel.compute_function,
-            kernel.pack_function.empty() ? "NULL" : kernel.pack_function, braces(kernel.weight_extent),
-            kernel.bias_extent, kernel.tile_x, kernel.strip, kernel.tile_y, kernel.rows,
-            kernel.staged_channels);
+std::string staging_text(const LibraryStaging &staging) {
+    return fmt::format("{{.channels = {}, .scale = {}, .extra = {}}}", staging.channels,
+                       braces(staging.scale), braces(staging.extra));
+}
+
+std::string axis_text(const LibraryAxis &axis) {
+    std::string steps;
+    for (const LibrarySizeStep &step : axis.steps) {
+        steps += fmt::format("{}{{.scale = {}, .shift = {}, .divisor = {}, .least = {}, .multiple = {}}}",
+                             steps.empty() ? "" : ", ", step.scale, step.shift, step.divisor, step.least,
+                             step.multiple);
+    }
+    if (!steps.empty()) steps = fmt::format(".step_count = {}, .steps = {{{}}}, ", axis.steps.size(), steps);
+    return fmt::format("{{{}.phases = {}}}", steps, axis.phases);
+}
+
+void write_kernel(const LibraryKernel &kernel, std::string &text) {
+    text += fmt::format(
+        "    {{.schedule = {},\n     .grade = {},\n     .identity = UINT64_C(0x{:016x}),\n"
+        "     .compute = {},\n     .pack = {},\n     .weight_rank = {},\n     .weight_extent = {},\n"
+        "     .parameter_extent = {},\n     .tile_x = {}, .strip = {}, .tile_y = {}, .rows = {},\n",
+        literal(kernel.schedule), literal(kernel.grade), kernel.identity, kernel.compute_function,
+        kernel.pack_function.empty() ? "NULL" : kernel.pack_function, kernel.weight_extent.size(),
+        braces(kernel.weight_extent), braces(kernel.parameter_extent), kernel.tile_x, kernel.strip,
+        kernel.tile_y, kernel.rows);
+    std::string stagings;
+    for (const LibraryStaging &staging : kernel.stagings)
+        stagings += (stagings.empty() ? "" : ", ") + staging_text(staging);
+    if (!stagings.empty()) {
+        text +=
+            fmt::format("     .staging_count = {}, .stagings = {{{}}},\n", kernel.stagings.size(), stagings);
+    }
+    text += fmt::format("     .embedded = {}}},\n",
+                        kernel.embedded_symbol.empty() ? "NULL" : kernel.embedded_symbol);
+}
+
+void write_plan(const LibraryLayer &layer, std::string &text) {
+    text += fmt::format("static const unstride_plan plan_of_{} = {{\n    .layer_hash = UINT64_C(0x{:016x}),\n"
+                        "    .spatial_axes = {},\n    .channels_first = {},\n    .groups = {},\n"
+                        "    .axes = {{",
+                        layer.name, layer.layer_hash, layer.axes.size(), layer.channels_first ? 1 : 0,
+                        layer.groups);
+    for (std::size_t i = 0; i < max_rank - 2; i++) {
+        text += i == 0 ? "" : ",\n             ";
+        text += axis_text(i < layer.axes.size() ? layer.axes[i] : LibraryAxis{});
     }
     text += fmt::format(
-        "}};\n\nstatic const unstride_plan plan_of_{} = {{\n    .layer_hash = UINT64_C(0x{:016x}),\n"
-        "    .spatial_axes = {},\n    .axes = {{",
-        layer.name, layer.layer_hash, layer.axes.size());
-    for (std::size_t i = 0; i < 2; i++) {
-        const LibraryAxis axis = i < layer.axes.size() ? layer.axes[i] : LibraryAxis{};
-        text += fmt::format("{}{{.scale = {}, .shift = {}, .phases = {}, .halo = {}}}", i == 0 ? "" : ", ",
-                            axis.scale, axis.shift, axis.phases, axis.halo);
-    }
-    text += fmt::format("}},\n    .kernel_extent = {},\n    .kernels = kernels_of_{}}};\n\n",
-                        braces(layer.kernel_extent), layer.name);
+        "}},\n    .kernel_rank = {},\n    .kernel_extent = {},\n    .kernels = kernels_of_{}}};\n\n",
+        layer.kernel_extent.size(), braces(layer.kernel_extent), layer.name);
+}
+
+void write_layer(const LibraryDescription &library, const LibraryLayer &layer, std::string &text) {
+    text += fmt::format("\nstatic const unstride_kernel kernels_of_{}[] = {{\n", layer.name);
+    for (const LibraryKernel &kernel : layer.kernels)
+        write_kernel(kernel, text);
+    text += "};\n\n";
+    write_plan(layer, text);
     text += fmt::format(
         "const unstride_layer {}_{} = {{\n    .abi_version = UNSTRIDE_ABI_VERSION,\n    .rank = {},\n"
         "    .name = {},\n    .text = {},\n    .input_shape = {},\n    .output_shape = {},\n"
-        "    .weight_rank = {},\n    .weight_shape = {},\n    .bias_count = {},\n    .has_add = {},\n"
+        "    .weight_rank = {},\n    .weight_shape = {},\n    .bias_count = {},\n    .scale_count = {},\n"
+        "    .prelu_count = {},\n    .has_add = {},\n    .channels_first = {},\n"
         "    .multiplications_per_output = {},\n    .implementation = &plan_of_{}}};\n",
         library.name, layer.name, layer.input_shape.size(), literal(layer.name), literal(layer.text),
         braces(layer.input_shape), braces(layer.output_shape), layer.weight_shape.size(),
-        braces(layer.weight_shape), layer.bias_count, layer.has_add ? 1 : 0, layer.multiplications_per_output,
-        layer.name);
+        braces(layer.weight_shape), layer.bias_count, layer.scale_count, layer.prelu_count,
+        layer.has_add ? 1 : 0, layer.channels_first ? 1 : 0, layer.multiplications_per_output, layer.name);
 }
 
 void write_table(const LibraryDescription &library, std::string &text) {
@@ -291,8 +398,8 @@ Result<std::string> write_library_header(const LibraryDescription &library, std:
         *version, library.name);
     text += *functions;
     for (const LibraryLayer &layer : library.layers) {
-        text += fmt::format("\n{}\nextern const unstride_layer {}_{};\n", layer_comment(layer), library.name,
-                            layer.name);
+        text += fmt::format("\n{}\nextern const unstride_layer {}_{};\n", layer_comment(library, layer),
+                            library.name, layer.name);
     }
     return text + fmt::format("\n#ifdef __cplusplus\n}}\n#endif\n\n#endif /* {} */\n", guard);
 }
@@ -311,10 +418,23 @@ Result<std::string> write_library_source(const LibraryDescription &library,
         "#define UNSTRIDE_LIBRARY_DEVICE {3}\n\n",
         library.name, in_comment(library.target), in_comment(library.version), device_macro(library.device));
     write_function_declarations(library, text);
+    for (const EmbeddedFile &file : library.embedded)
+        text += fmt::format("extern const unsigned char {}[];\n", file.symbol);
     for (const LibraryLayer &layer : library.layers)
         write_layer(library, layer, text);
     write_table(library, text);
     return text + "\n#include \"runtime.c\"\n";
+}
+
+std::string write_embedding_source(const LibraryDescription &library) {
+    std::string text;
+    for (const EmbeddedFile &file : library.embedded) {
+        text += fmt::format("    .section .rodata.{0}, \"a\", %progbits\n    .balign 64\n    .globl {0}\n"
+                            "    .hidden {0}\n    .type {0}, %object\n{0}:\n    .incbin {1}\n"
+                            "    .size {0}, . - {0}\n",
+                            file.symbol, assembler_literal(file.file.string()));
+    }
+    return text.empty() ? text : text + "    .section .note.GNU-stack, \"\", %progbits\n";
 }
 
 } // namespace unstride

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,11 +14,22 @@
 namespace unstride {
 
 // These mirror runtime/src/kernel_table.h, where the meaning of each field is written.
-struct LibraryAxis {
+struct LibrarySizeStep {
     std::int64_t scale = 1;
     std::int64_t shift = 0;
-    std::int32_t phases = 1;
-    std::int32_t halo = 0;
+    std::int64_t divisor = 1;
+    std::int64_t least = 1;
+    std::int64_t multiple = 1;
+};
+
+struct LibraryAxis {
+    std::vector<LibrarySizeStep> steps;
+    std::int64_t phases = 1;
+};
+
+struct LibraryStaging {
+    std::int64_t channels = 0;
+    std::array<std::int64_t, 3> scale{1, 1, 1}, extra{0, 0, 0};
 };
 
 struct LibraryKernel {
@@ -26,28 +38,35 @@ struct LibraryKernel {
     std::uint64_t identity = 0;
     std::string compute_function; // the `_argv` functions; no pack function where nothing is to be packed
     std::string pack_function;
-    std::array<std::int32_t, 7> weight_extent{};
-    std::int32_t bias_extent = 0;
+    std::vector<std::int32_t> weight_extent{1};
+    std::array<std::int32_t, 2> parameter_extent{1, 1};
     std::int32_t tile_x = 1;
     std::int32_t strip = 1;
     std::int32_t tile_y = 1;
     std::int32_t rows = 1;
-    std::int32_t staged_channels = 0;
+    std::vector<LibraryStaging> stagings;
+    std::string
+        embedded_symbol; // of LibraryDescription::embedded; empty: the library holds no packed weights
 };
 
 struct LibraryLayer {
     std::string name;
-    std::string text;                      // in the layer language
+    std::string text;  // in the layer language
+    std::string given; // the same of the layer that it was made from by its weights; empty: none
+    bool channels_first = false;
     std::vector<std::int64_t> input_shape; // in the layer's order, -1 for a size known at run time
     std::vector<std::int64_t> output_shape;
     std::vector<std::int64_t> weight_shape; // empty: no weights
     std::int64_t bias_count = 0;
+    std::int64_t scale_count = 0;
+    std::int64_t prelu_count = 0;
     bool has_add = false;
     double multiplications_per_output = 0;
     std::uint64_t layer_hash = 0;
-    std::vector<LibraryAxis> axes; // x, then y
-    std::array<std::int32_t, 4> kernel_extent{1, 1, 1, 1};
-    std::vector<LibraryKernel> kernels; // one for each instruction set of the library, in its order
+    std::vector<LibraryAxis> axes; // x, y, z
+    std::int64_t groups = 1;
+    std::vector<std::int64_t> kernel_extent; // of one group, innermost first
+    std::vector<LibraryKernel> kernels;      // one for each instruction set of the library, in its order
 };
 
 struct LibraryInstructionSet {
@@ -57,6 +76,12 @@ struct LibraryInstructionSet {
 
 enum class LibraryDevice { none, cuda, opencl };
 
+// A file that the library holds in its read-only data.
+struct EmbeddedFile {
+    std::string symbol;
+    std::filesystem::path file; // absolute
+};
+
 struct LibraryDescription {
     std::string name;
     std::string target;
@@ -64,6 +89,7 @@ struct LibraryDescription {
     LibraryDevice device = LibraryDevice::none;
     std::vector<LibraryInstructionSet> instruction_sets; // best first
     std::vector<LibraryLayer> layers;
+    std::vector<EmbeddedFile> embedded;
 };
 
 // Whether a library of that name can hold layers of those names: identifiers, no keywords of C or C++, no two
@@ -80,5 +106,9 @@ Result<std::string> write_library_header(const LibraryDescription &library, std:
 //   cc -c -O2 -std=c11 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections
 Result<std::string> write_library_source(const LibraryDescription &library,
                                          std::string_view library_functions);
+
+// For the target's assembler: every embedded file under its symbol, 64-byte aligned and hidden. Empty where
+// nothing is embedded.
+std::string write_embedding_source(const LibraryDescription &library);
 
 } // namespace unstride

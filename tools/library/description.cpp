@@ -2,11 +2,13 @@
 #include "tools/library/description.h"
 
 #include "compiler/language/printer.h"
-#include "compiler/language/shapes.h"
 #include "compiler/lowering/costs.h"
 #include "tools/sha256.h"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include <algorithm>
 
 namespace unstride {
 
@@ -20,53 +22,72 @@ std::uint32_t requirement(const TargetFacts &facts) {
     return 0;
 }
 
-std::vector<std::int64_t> flat(const Shape &shape) {
-    std::vector<std::int64_t> sizes = {shape.batch};
-    sizes.insert(sizes.end(), shape.spatial.begin(), shape.spatial.end());
-    sizes.push_back(shape.channels);
-    return sizes;
-}
-
-// The weights that the layer takes; none for the bilinear initialiser, which the packing kernel computes
-// itself.
-std::vector<std::int64_t> weights_of(const Layer &layer) {
-    for (const Stage &stage : layer.stages) {
-        const auto *transposed = std::get_if<TransposedConv>(&stage.operation);
-        if (transposed != nullptr && transposed->weights == WeightInitialiser::bilinear) return {};
-        auto shape = weight_shape(stage.operation, layer.input.channels);
-        if (!shape.empty()) return shape;
-    }
-    return {};
-}
-
 LibraryAxis describe_axis(const PhaseAxis &axis) {
-    return {axis.size.scale, axis.size.shift, static_cast<std::int32_t>(axis.phases.size()),
-            static_cast<std::int32_t>(axis.halo())};
+    LibraryAxis result;
+    result.phases = axis.phase_count();
+    for (const SizeStep &step : axis.sizes) {
+        result.steps.push_back(
+            {step.rule.scale, step.rule.shift, step.rule.divisor, step.least, step.multiple});
+    }
+    return result;
+}
+
+// The framework's weights of one group, innermost first; ones where nothing is learned.
+std::vector<std::int64_t> kernel_extent(const PhaseConvolution &convolution) {
+    const std::size_t axes = convolution.axes.size();
+    const std::vector<std::int64_t> &shape = convolution.weight_shape;
+    std::vector<std::int64_t> extent(axes + 2, 1);
+    if (shape.empty()) return extent;
+    std::copy(shape.rbegin(), shape.rend() - 2, extent.begin());
+    extent[axes] = shape[1];
+    extent[axes + 1] = shape[0] / convolution.kernel_groups();
+    return extent;
 }
 
 LibraryKernel describe_kernel(const PlannedKernel &planned, const PhaseConvolution &convolution) {
+    const ScheduleRecord &record = planned.request.record;
     LibraryKernel kernel;
-    kernel.schedule = to_json(planned.request.record).dump();
+    kernel.schedule = to_json(record).dump();
     kernel.grade = planned.grade;
     if (!planned.compiled.key.empty()) {
         kernel.identity = planned.compiled.identity();
         kernel.compute_function = planned.compiled.compute_function() + "_argv";
-        kernel.pack_function = planned.compiled.pack_function() + "_argv";
+        if (planned.request.packs) kernel.pack_function = planned.compiled.pack_function() + "_argv";
     }
-    kernel.weight_extent = packed_extents(convolution, planned.request.record);
-    const int block = block_channels(planned.request.record);
-    kernel.bias_extent = kernel.weight_extent[0] * kernel.weight_extent[6];
-    if (const auto *cpu = std::get_if<CpuDirect>(&planned.request.record.parameters)) {
-        kernel.tile_x = cpu->tile_x;
-        kernel.tile_y = cpu->tile_y;
-        kernel.strip = cpu->strip;
-        kernel.rows = cpu->rows;
-        // A depthwise task stages whole blocks of channels; one with a reduction stages every input channel,
-        // and whole vectors of them where it multiplies by lane.
-        kernel.staged_channels = static_cast<std::int32_t>(convolution.input_channels);
-        if (convolution.depthwise()) kernel.staged_channels = cpu->split_blocks ? block : kernel.bias_extent;
-    }
+    kernel.weight_extent = packed_extents(convolution, record);
+    kernel.parameter_extent = parameter_extents(convolution, record);
+    const TaskShape task = task_shape(record);
+    kernel.tile_x = task.tile_x;
+    kernel.strip = task.strip;
+    kernel.tile_y = task.tile_y;
+    kernel.rows = task.rows;
+    for (const Staging &staging : stagings(convolution, record))
+        kernel.stagings.push_back({staging.channels, staging.scale, staging.extra});
     return kernel;
+}
+
+LibraryLayer describe_layer(const PlannedLayer &planned) {
+    const PhaseConvolution &convolution = planned.convolution;
+    const std::vector<Shape> shapes = infer_shapes(planned.layer);
+    LibraryLayer layer;
+    layer.name = planned.layer.name;
+    layer.text = print_chain(planned.layer);
+    if (planned.known != nullptr && planned.known->given != layer.text) layer.given = planned.known->given;
+    layer.channels_first = convolution.layout == Layout::nchw;
+    layer.input_shape = sizes_in_order(shapes.front(), convolution.layout);
+    layer.output_shape = sizes_in_order(shapes.back(), convolution.layout);
+    layer.weight_shape = convolution.weight_shape;
+    layer.bias_count = convolution.parameter_count<Bias>();
+    layer.scale_count = convolution.parameter_count<Scale>();
+    layer.prelu_count = convolution.parameter_count<Prelu>();
+    layer.has_add = convolution.has_add();
+    layer.multiplications_per_output = multiplications_per_output(convolution);
+    layer.layer_hash = std::stoull(sha256(layer.text).substr(0, 16), nullptr, 16);
+    for (std::int64_t i = 0; i < convolution.spatial_axes; i++)
+        layer.axes.push_back(describe_axis(*(convolution.axes.rbegin() + i)));
+    layer.groups = convolution.kernel_groups();
+    layer.kernel_extent = kernel_extent(convolution);
+    return layer;
 }
 
 } // namespace
@@ -86,37 +107,35 @@ LibraryDescription describe_library(const std::string &name, const Target &targe
         library.instruction_sets.push_back({facts.instruction_set, requirement(facts)});
     }
     for (const PlannedLayer &planned : layers) {
-        const PhaseConvolution &convolution = planned.convolution;
-        const std::vector<Shape> shapes = infer_shapes(planned.layer);
-        LibraryLayer layer;
-        layer.name = planned.layer.name;
-        layer.text = print_chain(planned.layer);
-        layer.input_shape = flat(shapes.front());
-        layer.output_shape = flat(shapes.back());
-        layer.weight_shape = weights_of(planned.layer);
-        layer.bias_count = convolution.has_bias() ? convolution.output_channels : 0;
-        layer.has_add = convolution.has_add();
-        layer.multiplications_per_output = multiplications_per_output(convolution);
-        layer.layer_hash = std::stoull(sha256(layer.text).substr(0, 16), nullptr, 16);
-        layer.axes = {describe_axis(convolution.axes[1]), describe_axis(convolution.axes[0])};
-        if (!layer.weight_shape.empty()) {
-            for (std::size_t i = 0; i < 4; i++) {
-                layer.kernel_extent[i] = static_cast<std::int32_t>(layer.weight_shape[3 - i]);
-            }
-        }
+        LibraryLayer layer = describe_layer(planned);
         for (const PlannedKernel &kernel : planned.kernels) {
-            layer.kernels.push_back(describe_kernel(kernel, convolution));
+            layer.kernels.push_back(describe_kernel(kernel, planned.convolution));
+            if (kernel.embedded.empty()) continue;
+            const std::string symbol =
+                fmt::format("unstride_packed_{}_{}", layer.name, kernel.request.target.instruction_set);
+            layer.kernels.back().embedded_symbol = symbol;
+            library.embedded.push_back({symbol, kernel.embedded});
         }
         library.layers.push_back(std::move(layer));
     }
     return library;
 }
 
-std::int64_t packed_weight_bytes(const LibraryKernel &kernel) {
-    std::int64_t elements = 1;
+std::int64_t packed_weight_bytes(const LibraryLayer &layer, const LibraryKernel &kernel) {
+    if (kernel.pack_function.empty()) return 0;
+    std::int64_t weights = 1;
     for (const std::int32_t extent : kernel.weight_extent)
-        elements *= extent;
-    return (elements + kernel.bias_extent) * static_cast<std::int64_t>(sizeof(float));
+        weights *= extent;
+    const std::int64_t parameters =
+        std::int64_t{kernel.parameter_extent[0]} * std::int64_t{kernel.parameter_extent[1]};
+    return layer.groups * (weights + parameters) * static_cast<std::int64_t>(sizeof(float));
+}
+
+std::vector<std::int64_t> sizes_in_order(const Shape &shape, Layout layout) {
+    std::vector<std::int64_t> sizes = {shape.batch};
+    sizes.insert(sizes.end(), shape.spatial.begin(), shape.spatial.end());
+    sizes.insert(layout == Layout::nchw ? sizes.begin() + 1 : sizes.end(), shape.channels);
+    return sizes;
 }
 
 } // namespace unstride

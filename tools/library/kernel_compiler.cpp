@@ -43,14 +43,9 @@ Result<void> fill_cache_entry(const fs::path &entry, const Installation &install
         return Error{fmt::format("cannot create {}: {}", entry.parent_path().string(), error.message())};
     Result<TemporaryFolder> folder = make_temporary_folder("building", entry.parent_path());
     if (!folder) return Error{folder.error()};
-    const fs::path jobs = folder->path() / "jobs.json";
-    if (auto written = write_file_atomically(jobs, jobs_for(folder->path()).dump(1)); !written)
-        return written;
-
-    const ProcessResult process = run_process({installation.generators.string(), jobs.string()});
-    // Halide only warns of code whose own checks can never pass.
-    const bool doomed = process.errors.find("guaranteed to fail") != std::string::npos;
-    if (!process.ok() || doomed) return Error{reason(process)};
+    if (auto made = run_generators(jobs_for(folder->path()), folder->path() / "jobs.json", installation);
+        !made)
+        return made;
     fs::rename(folder->path(), entry, error);
     // Another process may have filled the entry meanwhile; its content is the same.
     if (error && !fs::exists(entry)) {
@@ -66,9 +61,26 @@ std::uint64_t CompiledKernel::identity() const {
     return std::stoull(key.substr(0, 16), nullptr, 16);
 }
 
+nlohmann::json generator_parameters(const KernelRequest &request) {
+    return {{"layer", request.chain},
+            {"schedule", to_json(request.record).dump()},
+            {"instruction_set", request.target.instruction_set}};
+}
+
+Result<void> run_generators(const nlohmann::json &jobs, const fs::path &jobs_file,
+                            const Installation &installation) {
+    if (auto written = write_file_atomically(jobs_file, jobs.dump(1)); !written) return written;
+    const ProcessResult process = run_process({installation.generators.string(), jobs_file.string()});
+    // Halide only warns of code whose own checks can never pass.
+    const bool doomed = process.errors.find("guaranteed to fail") != std::string::npos;
+    if (!process.ok() || doomed) return Error{reason(process)};
+    return {};
+}
+
 std::string kernel_key(const KernelRequest &request, const Installation &installation) {
     const nlohmann::json json = {{"chain", request.chain},
                                  {"target", request.target.halide_target + kernel_features},
+                                 {"packing", packing_features},
                                  {"instruction_set", request.target.instruction_set},
                                  {"schedule", to_json(request.record)},
                                  {"versions", versions(installation)}};
@@ -81,26 +93,30 @@ Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Instal
     kernel.key = kernel_key(request, installation);
     const fs::path entry = cache / "kernels" / kernel.key;
     kernel.compute_object = entry / (kernel.compute_function() + ".o");
-    kernel.pack_object = entry / (kernel.pack_function() + ".o");
-    kernel.from_cache = fs::exists(kernel.compute_object) && fs::exists(kernel.pack_object);
+    if (request.packs) kernel.pack_object = entry / (kernel.pack_function() + ".o");
+    kernel.from_cache =
+        fs::exists(kernel.compute_object) && (!request.packs || fs::exists(kernel.pack_object));
     if (!kernel.from_cache) {
-        const nlohmann::json parameters = {{"layer", request.chain},
-                                           {"schedule", to_json(request.record).dump()},
-                                           {"instruction_set", request.target.instruction_set}};
+        const std::string target = request.target.halide_target + kernel_features;
         const auto jobs_for = [&](const fs::path &folder) {
-            const auto job = [&](const char *generator, const std::string &function) {
+            const auto job = [&](const char *generator, const std::string &function,
+                                 const std::string &job_target) {
                 return nlohmann::json{
                     {"generator", generator},    {"function", function},
-                    {"folder", folder.string()}, {"target", request.target.halide_target + kernel_features},
-                    {"emit", {"object"}},        {"parameters", parameters}};
+                    {"folder", folder.string()}, {"target", job_target},
+                    {"emit", {"object"}},        {"parameters", generator_parameters(request)}};
             };
-            return nlohmann::json{job("phase_convolution", kernel.compute_function()),
-                                  job("weight_packing", kernel.pack_function())};
+            auto jobs = nlohmann::json::array(
+                {job(compute_generator(request.record), kernel.compute_function(), target)});
+            if (request.packs)
+                jobs.push_back(job("weight_packing", kernel.pack_function(), target + packing_features));
+            return jobs;
         };
         if (auto filled = fill_cache_entry(entry, installation, jobs_for); !filled)
             return Error{filled.error()};
     }
-    kernel.object_bytes = fs::file_size(kernel.compute_object) + fs::file_size(kernel.pack_object);
+    kernel.object_bytes = fs::file_size(kernel.compute_object);
+    if (request.packs) kernel.object_bytes += fs::file_size(kernel.pack_object);
     return kernel;
 }
 

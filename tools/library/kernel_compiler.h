@@ -8,6 +8,8 @@
 #include "tools/library/installation.h"
 #include "tools/result.h"
 
+#include <nlohmann/json.hpp>
+
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -19,12 +21,13 @@ struct KernelRequest {
     std::string chain; // the layer's canonical text without its name
     TargetFacts target;
     ScheduleRecord record;
+    bool packs = true; // whether the layer has anything to pack; follows from the chain
 };
 
 struct CompiledKernel {
     std::string key; // hex; the functions are called UNSTRIDE_KEY_compute and …_pack
-    std::filesystem::path compute_object, pack_object;
-    std::uintmax_t object_bytes = 0; // of both
+    std::filesystem::path compute_object, pack_object; // no pack object where nothing is to be packed
+    std::uintmax_t object_bytes = 0;                   // of both
     bool from_cache = false;
 
     std::string compute_function() const { return "u" + key + "_compute"; }
@@ -32,9 +35,19 @@ struct CompiledKernel {
     std::uint64_t identity() const; // the key's first 64 bits
 };
 
+// Target features of packing kernels: strict arithmetic, so that every machine packs the same bytes.
+inline constexpr const char *packing_features = "-strict_float";
+
+// What the generators of a kernel are given.
+nlohmann::json generator_parameters(const KernelRequest &request);
+
+// Runs the generator program on jobs, which it reads from `jobs_file`.
+Result<void> run_generators(const nlohmann::json &jobs, const std::filesystem::path &jobs_file,
+                            const Installation &installation);
+
 std::string kernel_key(const KernelRequest &request, const Installation &installation);
 
-// Compiles, or finds, the two objects of a kernel. A result enters the cache by one rename, whole or not at
+// Compiles, or finds, the objects of a kernel. A result enters the cache by one rename, whole or not at
 // all.
 Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Installation &installation,
                                       const std::filesystem::path &cache);

@@ -12,6 +12,7 @@
 #include "tools/library/kernel_compiler.h"
 #include "tools/library/manifest.h"
 #include "tools/library/parallel.h"
+#include "tools/library/weight_packer.h"
 #include "tools/progress.h"
 
 #include <fmt/format.h>
@@ -37,7 +38,8 @@ struct TargetBuild {
 std::vector<PlannedLayer> plan_layers(const BuildRequest &request, const Target &target,
                                       std::vector<std::string> *errors) {
     std::vector<PlannedLayer> planned;
-    for (const Layer &layer : request.layers) {
+    for (std::size_t i = 0; i < request.layers.size(); i++) {
+        const Layer &layer = request.layers[i];
         auto lowered = lower(layer);
         if (const auto *refusal = std::get_if<Diagnostic>(&lowered)) {
             errors->push_back(fmt::format("{} (layer {})", to_string(*refusal), layer.name));
@@ -45,10 +47,12 @@ std::vector<PlannedLayer> plan_layers(const BuildRequest &request, const Target 
         }
         PlannedLayer plan;
         plan.layer = layer;
+        plan.known = request.weights.empty() ? nullptr : &request.weights[i];
         plan.convolution = std::get<PhaseConvolution>(std::move(lowered));
         for (const TargetFacts &facts : target.instruction_sets) {
             PlannedKernel kernel;
-            kernel.request = {print_chain(layer), facts, analytic_default(plan.convolution, facts)};
+            kernel.request = {print_chain(layer), facts, analytic_default(plan.convolution, facts),
+                              packs_weights(plan.convolution)};
             kernel.grade = "analytic default";
             plan.kernels.push_back(std::move(kernel));
         }
@@ -98,6 +102,35 @@ void compile_all(std::vector<TargetBuild> *builds, const BuildRequest &request,
     Progress progress("compiling", tasks.size(), request.quiet);
     run_parallel(tasks.size(), request.jobs, [&](std::size_t i) { progress.advance(tasks[i]()); });
     std::sort(errors->begin(), errors->end());
+}
+
+// Packs the known weights of every kernel into files of the folder, which `embedded` then names.
+void pack_all(std::vector<TargetBuild> *builds, const BuildRequest &request, const Installation &installation,
+              const fs::path &folder, std::vector<std::string> *errors) {
+    std::vector<std::function<Result<void>()>> tasks;
+    for (TargetBuild &build : *builds) {
+        const LibraryDescription description =
+            describe_library(request.name, *build.target, build.layers, installation);
+        for (std::size_t i = 0; i < build.layers.size(); i++) {
+            const KnownWeights *known = build.layers[i].known;
+            for (std::size_t k = 0; known != nullptr && k < build.layers[i].kernels.size(); k++) {
+                PlannedKernel &kernel = build.layers[i].kernels[k];
+                if (!kernel.request.packs) continue;
+                const LibraryLayer &layer = description.layers[i];
+                kernel.embedded = folder / fmt::format("{}.{}.{}", build.target->name, layer.name,
+                                                       kernel.request.target.instruction_set);
+                tasks.push_back([&, layer, k, known] {
+                    return write_packed_weights(layer, layer.kernels[k], kernel.request, known->weights,
+                                                installation, kernel.embedded);
+                });
+            }
+        }
+    }
+    std::vector<Result<void>> results(tasks.size());
+    run_parallel(tasks.size(), request.jobs, [&](std::size_t i) { results[i] = tasks[i](); });
+    for (const Result<void> &result : results) {
+        if (!result) errors->push_back(result.error());
+    }
 }
 
 // Renames the three files from the staging folder to where users look for them.
@@ -178,6 +211,8 @@ BuildOutcome build_libraries(const BuildRequest &request) {
     if (error) return fail(fmt::format("cannot create {}: {}", request.folder.string(), error.message()));
     const Result<TemporaryFolder> staging = make_temporary_folder("." + request.name, request.folder);
     if (!staging) return fail(staging.error());
+    pack_all(&builds, request, *installation, fs::absolute(staging->path()), &outcome.errors);
+    if (!outcome.ok()) return outcome;
     std::vector<std::string> failures(builds.size());
     run_parallel(builds.size(), request.jobs, [&](std::size_t i) {
         const fs::path folder = staging->path() / builds[i].target->name;

@@ -4,6 +4,7 @@
 
 #include "compiler/language/layer.h"
 #include "schedules/target_facts.h"
+#include "tools/known_weights.h"
 #include "tools/result.h"
 
 #include <cstdint>
@@ -16,7 +17,8 @@ namespace unstride {
 
 struct BuildRequest {
     std::vector<Layer> layers;
-    std::string name; // of the library: prefixes every symbol
+    std::vector<KnownWeights> weights; // that the library is to hold, one for each layer; or empty
+    std::string name;                  // of the library: prefixes every symbol
     std::vector<const Target *> targets;
     std::filesystem::path folder; // FOLDER/TARGET/libNAME.a, NAME.h and manifest.json are written
     int jobs = 0;                 // kernels compiled at once; 0: one for each processor

@@ -5,6 +5,21 @@
 
 namespace unstride {
 
+namespace {
+
+// Of a layer whose weights were known when it was built; null otherwise.
+nlohmann::ordered_json weights_json(const PlannedLayer &layer) {
+    if (layer.known == nullptr || layer.known->sha256.empty()) return nullptr;
+    const KnownWeights &known = *layer.known;
+    return {{"sha256", known.sha256},
+            {"exact", known.exact},
+            {"given", known.given},
+            {"found", known.findings},
+            {"embedded", !layer.kernels.empty() && !layer.kernels[0].embedded.empty()}};
+}
+
+} // namespace
+
 std::string write_manifest(const LibraryDescription &library, const Target &target,
                            const std::vector<PlannedLayer> &layers, const Installation &installation,
                            std::uintmax_t archive_bytes) {
@@ -26,16 +41,20 @@ std::string write_manifest(const LibraryDescription &library, const Target &targ
                                {"schedule", to_json(planned.request.record)},
                                {"schedule_grade", planned.grade},
                                {"object_bytes", planned.compiled.object_bytes},
-                               {"packed_weight_bytes", packed_weight_bytes(layer.kernels[k])}});
+                               {"packed_weight_bytes", packed_weight_bytes(layer, layer.kernels[k])}});
         }
         json["layers"].push_back({{"name", layer.name},
                                   {"text", layer.text},
+                                  {"layout", layer.channels_first ? "nchw" : "nhwc"},
                                   {"input_shape", layer.input_shape},
                                   {"output_shape", layer.output_shape},
                                   {"weight_shape", layer.weight_shape},
                                   {"bias", layer.bias_count},
+                                  {"scale", layer.scale_count},
+                                  {"prelu", layer.prelu_count},
                                   {"add", layer.has_add},
                                   {"multiplications_per_output", layer.multiplications_per_output},
+                                  {"known_weights", weights_json(layers[i])},
                                   {"kernels", kernels}});
     }
     return json.dump(2) + "\n";

@@ -75,6 +75,7 @@ static const char *device_begin(unstride_arguments *arguments, size_t input_coun
     if ((error = copy_in(&device_input, &arguments->input, input_count)) != NULL) return error;
     if ((error = copy_in(&device_add, &arguments->add, output_count)) != NULL) return error;
     if ((error = copy_in(&device_output, &arguments->output, output_count)) != NULL) return error;
+    if (packed_bytes == 0) return NULL;
     if (cuda.allocate(&arguments->packed_device, packed_bytes) != 0) return "out of device memory";
     return cuda.to_device(arguments->packed_device, arguments->packed, packed_bytes) != 0
                ? "a copy to the device failed"

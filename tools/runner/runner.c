@@ -1,9 +1,10 @@
 /* Runs one layer of the library it is linked with on raw float32 files and prints what it measured, for
  * `unstride run`.
  *
- * usage: runner THREADS SECONDS INPUT KERNEL BIAS ADD OUTPUT SIZE...     ("-" for a file that the layer has
- * not) It prints lines "instruction_set NAME", "threads N", "schedule JSON", "grade TEXT" and "samples_ns N N
- * …"; on an error one line on standard error and exit code 1. SECONDS bounds the time spent on repetitions.
+ * usage: runner THREADS SECONDS INPUT KERNEL BIAS SCALE PRELU ADD OUTPUT SIZE...
+ * with "-" for a file that the layer has not. It prints lines "instruction_set NAME", "threads N", "schedule
+ * JSON", "grade TEXT" and "samples_ns N N …"; on an error one line on standard error and exit code 1. SECONDS
+ * bounds the time spent on repetitions.
  */
 #include RUNNER_HEADER
 
@@ -15,6 +16,20 @@
 #include <time.h>
 
 #define MOST_SAMPLES 200
+
+/* Places on the command line. */
+enum {
+    place_threads = 1,
+    place_seconds,
+    place_input,
+    place_kernel,
+    place_bias,
+    place_scale,
+    place_prelu,
+    place_add,
+    place_output,
+    place_sizes
+};
 
 static int fail(const char *what, const char *details) {
     fprintf(stderr, "%s: %s\n", what, details);
@@ -41,6 +56,11 @@ static float *read_floats(const char *path, size_t count) {
     }
     fclose(file);
     return values;
+}
+
+/* The numbers of a file, or null where the layer has none. */
+static float *read_optional(const char *path, int64_t count) {
+    return count == 0 ? NULL : read_floats(path, (size_t)count);
 }
 
 static size_t element_count(const int64_t *shape, int rank) {
@@ -72,12 +92,13 @@ static int is_stable(const double *samples, int count) {
 int main(int argc, char **argv) {
     const unstride_library *library = RUNNER_LIBRARY();
     const unstride_layer *layer = library->layers[0];
-    if (argc != 8 + layer->rank) return fail("usage", "THREADS SECONDS INPUT KERNEL BIAS ADD OUTPUT SIZE...");
-    const int threads = atoi(argv[1]);
-    const double seconds = atof(argv[2]);
+    if (argc != place_sizes + layer->rank)
+        return fail("usage", "THREADS SECONDS INPUT KERNEL BIAS SCALE PRELU ADD OUTPUT SIZE...");
+    const int threads = atoi(argv[place_threads]);
+    const double seconds = atof(argv[place_seconds]);
     int64_t input_shape[UNSTRIDE_MAX_RANK], output_shape[UNSTRIDE_MAX_RANK];
     for (int i = 0; i < layer->rank; i++)
-        input_shape[i] = atoll(argv[8 + i]);
+        input_shape[i] = atoll(argv[place_sizes + i]);
     if (library->set_threads(threads) != UNSTRIDE_OK) return fail("set_threads", library->last_error());
     if (library->instruction_set() == NULL) return fail("instruction_set", library->last_error());
     if (library->output_shape(layer, input_shape, output_shape) != UNSTRIDE_OK)
@@ -87,16 +108,19 @@ int main(int argc, char **argv) {
     const size_t output_count = element_count(output_shape, layer->rank);
     unstride_weights weights = {0};
     if (layer->weight_rank > 0)
-        weights.kernel = read_floats(argv[4], element_count(layer->weight_shape, layer->weight_rank));
-    if (layer->bias_count > 0) weights.bias = read_floats(argv[5], (size_t)layer->bias_count);
+        weights.kernel =
+            read_floats(argv[place_kernel], element_count(layer->weight_shape, layer->weight_rank));
+    weights.bias = read_optional(argv[place_bias], layer->bias_count);
+    weights.scale = read_optional(argv[place_scale], layer->scale_count);
+    weights.prelu = read_optional(argv[place_prelu], layer->prelu_count);
     const size_t packed_bytes = library->packed_bytes(layer);
-    void *packed = allocate(packed_bytes);
-    if (packed == NULL) return fail("pack", "out of memory");
+    void *packed = packed_bytes == 0 ? NULL : allocate(packed_bytes);
+    if (packed_bytes > 0 && packed == NULL) return fail("pack", "out of memory");
     if (library->pack(layer, &weights, packed, packed_bytes) != UNSTRIDE_OK)
         return fail("pack", library->last_error());
 
-    float *input = read_floats(argv[3], input_count);
-    float *add = layer->has_add ? read_floats(argv[6], output_count) : NULL;
+    float *input = read_floats(argv[place_input], input_count);
+    float *add = read_optional(argv[place_add], layer->has_add ? (int64_t)output_count : 0);
     float *output = allocate(output_count * sizeof(float));
     const size_t scratch_bytes = library->scratch_bytes(layer, input_shape, threads);
     void *scratch = allocate(scratch_bytes);
@@ -135,10 +159,10 @@ int main(int argc, char **argv) {
     }
     if ((error = device_end(output, output_count)) != NULL) return fail("device", error);
 
-    FILE *file = fopen(argv[7], "wb");
+    FILE *file = fopen(argv[place_output], "wb");
     if (file == NULL || fwrite(output, sizeof(float), output_count, file) != output_count ||
         fclose(file) != 0)
-        return fail("cannot write", argv[7]);
+        return fail("cannot write", argv[place_output]);
     printf("instruction_set %s\nthreads %d\nschedule %s\ngrade %s\nsamples_ns", library->instruction_set(),
            library->threads(), library->schedule(layer), library->schedule_grade(layer));
     for (int i = 0; i < count; i++)

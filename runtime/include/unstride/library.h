@@ -6,13 +6,17 @@
 int UNSTRIDE_LIBRARY(output_shape)(const unstride_layer *layer, const int64_t *input_shape,
                                    int64_t *output_shape);
 
-/* Bytes that pack writes for the instruction set in use; 0 on an error. */
+/* Bytes that pack writes for the instruction set in use; 0 on an error, and for layers that pack nothing:
+ * those that have no weights, or compute them. */
 size_t UNSTRIDE_LIBRARY(packed_bytes)(const unstride_layer *layer);
 
 /* Brings weights into the kernel's own layout. `packed` is host memory of at least packed_bytes, 64-byte
  * aligned. The result belongs to this layer, version and instruction set; it may be copied and stored.
- * Errors: NULL_ARGUMENT, WRONG_LAYER, WRONG_SHAPE (a bias for a layer that has none), MISALIGNED,
- * BUFFER_TOO_SMALL, OVERLAP, UNKNOWN_INSTRUCTION_SET, UNSUPPORTED_CPU, OUT_OF_MEMORY, INTERNAL. */
+ * Where packed_bytes is 0 nothing is written and `packed` may be null. Where the library holds the packed
+ * weights (it was built with --weights), `weights` may be null, and `packed` gets a copy of them.
+ * Errors: NULL_ARGUMENT, WRONG_LAYER, WRONG_SHAPE (a bias, scale or prelu for a layer that has none),
+ * MISALIGNED, BUFFER_TOO_SMALL, OVERLAP, UNKNOWN_INSTRUCTION_SET, UNSUPPORTED_CPU, OUT_OF_MEMORY, INTERNAL.
+ */
 int UNSTRIDE_LIBRARY(pack)(const unstride_layer *layer, const unstride_weights *weights, void *packed,
                            size_t packed_bytes);
 

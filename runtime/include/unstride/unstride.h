@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define UNSTRIDE_ABI_VERSION 1
+#define UNSTRIDE_ABI_VERSION 2
 #define UNSTRIDE_MAX_RANK 5
 
 /* What a function answers. NAME_status_name gives the name, NAME_status_text one sentence,
@@ -26,7 +26,7 @@ typedef enum unstride_status {
     UNSTRIDE_WRONG_SHAPE = 4,   /* a size differs from the layer's, or from what the input's sizes ask for */
     UNSTRIDE_EMPTY_TENSOR = 5,  /* a spatial size is zero or negative (a batch of zero is no error) */
     UNSTRIDE_WRONG_STRIDE =
-        6, /* a stride is negative, too small for the sizes inside it, or not 1 for channels */
+        6, /* a stride is negative, too small for the sizes inside it, or not 1 on the last axis */
     UNSTRIDE_SIZE_OVERFLOW = 7, /* sizes or strides beyond what the kernels can address (2^31 - 1 elements) */
     UNSTRIDE_OVERLAP = 8,       /* the output overlaps the input, the second tensor or the packed weights */
     UNSTRIDE_MISALIGNED = 9,    /* a pointer is not a multiple of its element's size, or packed not of 64 */
@@ -45,10 +45,11 @@ typedef enum unstride_status {
     UNSTRIDE_INTERNAL = 22        /* a check inside the generated code failed: a defect of the library */
 } unstride_status;
 
-/* A view of float32 elements. `shape` and `stride` are in the layer's own order: batch, spatial sizes,
- * channels for channels-last. Strides are in elements; the channel stride must be 1 and every other stride at
- * least what its inner extents span, so a view may be a window or a channel slice of a larger tensor. For
- * inputs `data` is only read. On CUDA libraries `data` is a device address. */
+/* A view of float32 elements. `shape` and `stride` are in the layer's own order: batch, one to three spatial
+ * sizes (depth, height, width), channels; for channels-first layers batch, channels, spatial sizes. Strides
+ * are in elements; that of the last axis must be 1 and every other at least what its inner extents span, so a
+ * view may be a window or a channel slice of a larger tensor. For inputs `data` is only read. On CUDA
+ * libraries `data` is a device address. */
 typedef struct unstride_tensor {
     float *data;
     int32_t rank;
@@ -67,7 +68,10 @@ typedef struct unstride_layer {
     int32_t weight_rank;                     /* 0: the layer has no weights */
     int64_t weight_shape[UNSTRIDE_MAX_RANK]; /* as PyTorch and ONNX store them */
     int64_t bias_count;                      /* 0: the layer has no bias */
+    int64_t scale_count;                     /* 0: the layer has no scale */
+    int64_t prelu_count;                     /* 0: the layer has no prelu */
     int32_t has_add;                         /* a second tensor of the output's shape is added */
+    int32_t channels_first;                  /* channels are axis 1 of a shape instead of the last */
     double multiplications_per_output;       /* of the layer's arithmetic, averaged over phases; for rates */
     const void *implementation;
 } unstride_layer;
@@ -81,10 +85,11 @@ typedef struct unstride_parallel {
     int concurrency;
 } unstride_parallel;
 
-/* Weights as the frameworks store them, float32, dense, in host memory. */
+/* Weights as the frameworks store them, float32, dense, in host memory. Each is null where the layer has none
+ * of its kind. */
 typedef struct unstride_weights {
     const float *kernel;
-    const float *bias; /* null where the layer has none */
+    const float *bias, *scale, *prelu; /* a number a channel at the place of their stage */
 } unstride_weights;
 
 /* One call. Fields left zero mean: none, or the library's own choice. */
@@ -92,12 +97,13 @@ typedef struct unstride_arguments {
     const unstride_tensor *input;
     const unstride_tensor *add; /* where the layer has `add`; may be the very view `output` is */
     const unstride_tensor *output;
-    const void *packed; /* NAME_pack's output, in host memory, 64-byte aligned */
+    const void *packed; /* NAME_pack's output, in host memory, 64-byte aligned; may be null where nothing is
+                         * packed (packed_bytes is 0) or the library holds the packed weights itself */
     void *scratch; /* NAME_scratch_bytes of host memory, 64-byte aligned, or null: allocated by the call */
     size_t scratch_bytes;
     int threads;                       /* 0: NAME_threads(); 1: the calling thread alone, `parallel` or not */
     const unstride_parallel *parallel; /* null: NAME_set_parallel_for's, or the library's own threads */
-    uint64_t packed_device;            /* CUDA: device address of a copy of all of `packed` */
+    uint64_t packed_device;            /* CUDA: device address of a copy of all packed weights, if any */
     void *cuda_context;                /* CUDA: a CUcontext, or null for the calling thread's current one */
     void *cuda_stream;                 /* CUDA: a CUstream; work is enqueued, not waited for */
 } unstride_arguments;

@@ -114,17 +114,25 @@ public:
         return status;
     }
 
-    // Allocates `packed` and packs the weights into it; `bias` is null where the layer has none.
-    Status pack(const float *kernel, const float *bias, AlignedMemory &packed) const {
+    // Allocates `packed` and packs the weights into it; nothing is allocated where the layer packs nothing.
+    Status pack(const unstride_weights &weights, AlignedMemory &packed) const {
         const std::size_t bytes = packed_bytes();
-        if (bytes == 0) return status_of(library_->pack(layer_, nullptr, nullptr, 0));
+        packed = AlignedMemory();
+        if (bytes == 0) return status_of(library_->pack(layer_, &weights, nullptr, 0));
         if (!packed.allocate(bytes)) {
             return Status(UNSTRIDE_OUT_OF_MEMORY, library_->status_name(UNSTRIDE_OUT_OF_MEMORY),
                           std::string(name()) + ": no memory for " + std::to_string(bytes) +
                               " bytes of packed weights");
         }
-        const unstride_weights weights = {kernel, bias};
         return status_of(library_->pack(layer_, &weights, packed.data(), bytes));
+    }
+
+    // The same for layers without scale and prelu; `bias` is null where the layer has none.
+    Status pack(const float *kernel, const float *bias, AlignedMemory &packed) const {
+        unstride_weights weights{};
+        weights.kernel = kernel;
+        weights.bias = bias;
+        return pack(weights, packed);
     }
 
     // 0 where the call needs none, and on an error.

@@ -1,0 +1,83 @@
+// Vectors of channels (or, channels-first, of outputs of one phase) over rows of outputs.
+//
+// Such layers do a handful of operations for every element they move, so what counts is that every element is
+// loaded and stored once, in order. The outputs of one input pixel lie side by side in memory: their phases
+// are unrolled, so that the input they share is loaded once.
+#include "schedules/channelwise.h"
+
+namespace unstride {
+
+using namespace Halide;
+
+void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvolution &layer,
+                              const CpuChannelwise &record) {
+    Func output = stages.output, sum = stages.sum, staged = stages.staged;
+    const PhaseVars &vars = stages.vars;
+    const Var c = vars.c, n = vars.n, u = vars.u[0], v = vars.u[1];
+    // Channels that two vectors share would be added to twice where the second tensor is the output itself.
+    const TailStrategy tail = layer.has_add() ? TailStrategy::GuardWithIf : TailStrategy::ShiftInwards;
+
+    Var lane("lane"), block("block"), row("row"), rows("rows"), task("task"), phase("phase");
+    std::vector<VarOrRVar> order;
+    if (record.lanes_along_x) {
+        output.split(u, block, lane, record.lanes, TailStrategy::GuardWithIf).vectorize(lane);
+        order = {lane, vars.q[0], block, c};
+    } else {
+        output.split(c, block, lane, record.lanes, tail).vectorize(lane);
+        order = {lane, block, vars.q[0], u};
+    }
+    output.split(v, rows, row, record.rows, TailStrategy::GuardWithIf);
+    order.push_back(vars.q[1]);
+    order.push_back(row);
+    if (vars.q.size() > 2) order.push_back(vars.q[2]);
+    std::vector<Var> tasks = {rows};
+    tasks.insert(tasks.end(), vars.u.begin() + 2, vars.u.end());
+    tasks.push_back(n);
+    order.insert(order.end(), tasks.begin(), tasks.end());
+    output.reorder(order);
+    Var fused = tasks[0];
+    for (std::size_t i = 1; i < tasks.size(); i++) {
+        output.fuse(fused, tasks[i], task);
+        fused = task;
+    }
+    output.parallel(fused);
+
+    // Boxes of whole phases, which is all but the ends of an image whose size is no multiple of them.
+    const int x_phases = static_cast<int>(layer.x().phase_count());
+    if (record.unroll_phases > 1) {
+        Halide::Stage whole = output.specialize(output.output_buffer().dim(1).extent() == x_phases);
+        if (record.unroll_phases >= x_phases) {
+            whole.unroll(vars.q[0]);
+        } else {
+            whole.split(vars.q[0], vars.q[0], phase, record.unroll_phases, TailStrategy::GuardWithIf)
+                .unroll(phase);
+        }
+    }
+    if (staged.defined()) {
+        std::int64_t lanes = record.lanes;
+        while (lanes > layer.input_channels)
+            lanes /= 2;
+        if (layer.weights == WeightSource::filter) {
+            staged.compute_at(output, vars.q[1]).vectorize(c, static_cast<int>(lanes));
+        } else {
+            staged.compute_at(output, fused)
+                .vectorize(c, static_cast<int>(lanes), TailStrategy::ShiftInwards);
+        }
+    }
+    if (sum.defined()) {
+        const Var at = record.lanes_along_x ? vars.q[0] : block;
+        sum.compute_at(output, at);
+        if (!record.lanes_along_x) {
+            sum.bound_extent(c, record.lanes).vectorize(c);
+            sum.update().vectorize(c);
+        } else {
+            sum.bound_extent(u, record.lanes).vectorize(u);
+            sum.update().vectorize(u);
+        }
+        if (layer.x().max_taps() * layer.y().max_taps() <= 16) {
+            sum.update().unroll(stages.taps[0]).unroll(stages.taps[1]);
+        }
+    }
+}
+
+} // namespace unstride
