@@ -2,8 +2,11 @@
 // vectors would live in memory.
 #include "bench/limits.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstring>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -92,32 +95,66 @@ Probe probe_of(const std::string &) {
 
 #endif
 
-} // namespace
+using Clock = std::chrono::steady_clock;
 
-double multiply_add_peak(const std::string &instruction_set, int threads) {
-    using Clock = std::chrono::steady_clock;
-    const Probe probe = probe_of(instruction_set);
+// Calls work(index) on `threads` threads that begin together.
+template<typename Work>
+void on_threads(int threads, const Work &work) {
     std::atomic<int> waiting = threads;
-    std::vector<double> rates(static_cast<std::size_t>(threads));
-    const auto work = [&](std::size_t index) {
+    const auto begin = [&](int index) {
         waiting--;
         while (waiting > 0) {
         }
-        const auto start = Clock::now();
-        probe.run();
-        const std::chrono::duration<double, std::nano> elapsed = Clock::now() - start;
-        rates[index] = 2.0 * chains * steps * probe.lanes / elapsed.count();
+        work(index);
     };
     std::vector<std::thread> others;
     for (int i = 1; i < threads; i++)
-        others.emplace_back(work, i);
-    work(0);
+        others.emplace_back(begin, i);
+    begin(0);
     for (std::thread &thread : others)
         thread.join();
-    double sum = 0;
-    for (const double rate : rates)
-        sum += rate;
-    return sum;
+}
+
+// Seconds that the slowest thread takes for work(begin, end) on its part of `count` elements.
+template<typename Work>
+double slowest_part(std::size_t count, int threads, const Work &work) {
+    std::vector<double> seconds(static_cast<std::size_t>(threads));
+    on_threads(threads, [&](int index) {
+        const std::size_t part = count / static_cast<std::size_t>(threads),
+                          i = static_cast<std::size_t>(index);
+        const auto start = Clock::now();
+        work(i * part, index + 1 == threads ? count : (i + 1) * part);
+        seconds[i] = std::chrono::duration<double>(Clock::now() - start).count();
+    });
+    return *std::max_element(seconds.begin(), seconds.end());
+}
+
+} // namespace
+
+double multiply_add_peak(const std::string &instruction_set, int threads) {
+    const Probe probe = probe_of(instruction_set);
+    std::vector<double> rates(static_cast<std::size_t>(threads));
+    on_threads(threads, [&](int index) {
+        const auto start = Clock::now();
+        probe.run();
+        const std::chrono::duration<double, std::nano> elapsed = Clock::now() - start;
+        rates[static_cast<std::size_t>(index)] = 2.0 * chains * steps * probe.lanes / elapsed.count();
+    });
+    return std::accumulate(rates.begin(), rates.end(), 0.0);
+}
+
+double seconds_to_fill(float *target, std::size_t count, int threads) {
+    return slowest_part(count, threads, [&](std::size_t begin, std::size_t end) {
+        std::fill(target + begin, target + end, 1.0f);
+        asm volatile("" : : "r"(target) : "memory");
+    });
+}
+
+double seconds_to_copy(const float *source, float *target, std::size_t count, int threads) {
+    return slowest_part(count, threads, [&](std::size_t begin, std::size_t end) {
+        std::memcpy(target + begin, source + begin, (end - begin) * sizeof(float));
+        asm volatile("" : : "r"(target) : "memory");
+    });
 }
 
 } // namespace unstride::bench

@@ -1,6 +1,6 @@
 # What `cmake --install` writes: the command, the generator program with the libHalide.so it needs beside it,
-# the runtime sources that go into every library, the CMake package and the pkg-config file. The tree can be
-# moved as a whole.
+# the runtime sources that go into every library, the records of tuned schedules, the CMake package and the
+# pkg-config file. The tree can be moved as a whole.
 
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
@@ -11,7 +11,8 @@ set_target_properties(unstride-generators PROPERTIES INSTALL_RPATH "$ORIGIN")
 install(TARGETS unstride-generators RUNTIME DESTINATION libexec/unstride)
 install(FILES $<TARGET_FILE:Halide::Halide> DESTINATION libexec/unstride
     PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
-install(DIRECTORY ${CMAKE_BINARY_DIR}/share/unstride/runtime DESTINATION share/unstride)
+install(DIRECTORY ${CMAKE_BINARY_DIR}/share/unstride/runtime ${CMAKE_BINARY_DIR}/share/unstride/schedules
+    DESTINATION share/unstride)
 
 set(unstride_package ${CMAKE_INSTALL_LIBDIR}/cmake/Unstride)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/UnstrideConfig.cmake.in

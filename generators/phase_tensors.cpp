@@ -28,10 +28,13 @@ Expr bordered_input(const PhaseConvolution &layer, const Halide::Func &input,
     std::vector<Expr> at = {channel};
     for (std::size_t axis = 0; axis < position.size(); axis++) {
         // Rows that are contiguous in memory are copied by vectors: the part inside is told apart.
-        Expr within = 0 <= position[axis] && position[axis] < extents[axis];
-        if (axis == 0 && layer.layout == Layout::nchw) within = likely_if_innermost(within);
+        Expr within = 0 <= position[axis] && position[axis] < extents[axis], place = position[axis];
+        if (axis == 0 && layer.layout == Layout::nchw) {
+            within = likely_if_innermost(within);
+            if (layer.edge == EdgeRule::replicate) place = likely_if_innermost(place);
+        }
         inside = inside && within;
-        at.push_back(clamp(position[axis], 0, extents[axis] - 1));
+        at.push_back(clamp(place, 0, extents[axis] - 1));
     }
     at.push_back(n);
     const Expr value = activate(layer.prologue, input(at));

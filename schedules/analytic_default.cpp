@@ -65,7 +65,7 @@ double step_cycles(const TargetFacts &target, double vectors, double broadcasts)
     const double loads = vectors + broadcasts * operations;
     const double latency = 4.75 * operations;
     // The share added for loads ranks tiles that all keep the multipliers busy.
-    return std::max({multiplies / 2, loads / 1.33, latency}) + 0.05 * loads;
+    return std::max({multiplies / 2, loads / 1.33, latency}) + 0.1 * loads;
 }
 
 // A step that multiplies by lane: loads and multiply-adds share the issue slots of narrow cores, so what
@@ -163,7 +163,8 @@ Choice<CpuDirect> best_direct(const PhaseConvolution &layer, const TargetFacts &
 Choice<CpuPlanar> best_planar(const PhaseConvolution &layer, const TargetFacts &target) {
     Choice<CpuPlanar> best;
     for (int lanes = target.vector_lanes; lanes >= 4; lanes /= 2) {
-        for (int tile_y = 1; tile_y <= 4; tile_y++) {
+        // More than one row pays only where channels are too few to fill a tile.
+        for (int tile_y = 1; tile_y <= (layer.kernel_output_channels() < 4 ? 4 : 1); tile_y++) {
             for (int vectors = 1; vectors <= 4; vectors++) {
                 for (int channels = 1; channels <= 24; channels++) {
                     CpuPlanar tile;
@@ -210,6 +211,22 @@ void choose_task(const PhaseConvolution &layer, const TargetFacts &target, Recor
 
     record->rows = 1;
     record->strip = 0;
+    if constexpr (std::is_same_v<Record, CpuDirect>) {
+        // Every task reads all weights it computes with. Where they are many and the image is small, a task
+        // takes the whole image and one block of channels, so that each weight is read once.
+        const std::int64_t blocks =
+            divide_up(layer.kernel_output_channels(), record->lanes * record->vectors);
+        const std::int64_t weights = static_cast<std::int64_t>(taps_of_all_phases(layer)) *
+                                     layer.channels_per_output() * layer.kernel_output_channels() *
+                                     static_cast<std::int64_t>(sizeof(float));
+        const bool whole_image = layer.y().output_size != dynamic_size &&
+                                 layer.x().output_size != dynamic_size && fits(0, static_cast<int>(tiles_y));
+        if (whole_image && blocks >= 4 && weights > 8 * target.l2_bytes && divides_channels(layer, *record)) {
+            record->rows = static_cast<int>(tiles_y);
+            record->split_blocks = true;
+            return;
+        }
+    }
     if (!fits(0, 1)) {
         record->strip = 1;
         while (fits(record->strip * 2, 1))
@@ -321,7 +338,11 @@ CpuChannelwise channelwise_default(const PhaseConvolution &layer, const TargetFa
     }
     const std::int64_t phases = layer.x().phase_count();
     record.unroll_phases = phases <= 8 ? static_cast<int>(phases) : 4;
-    record.rows = static_cast<int>(std::clamp<std::int64_t>(outputs_of_phase(layer.y()) / 8, 1, 8));
+    // Planes make tasks of their own.
+    const std::int64_t height = outputs_of_phase(layer.y());
+    record.rows = static_cast<int>(record.lanes_along_x && layer.output_channels >= 8
+                                       ? std::min<std::int64_t>(height, 256)
+                                       : std::clamp<std::int64_t>(height / 8, 1, 8));
     return record;
 }
 

@@ -5,6 +5,8 @@
 // are unrolled, so that the input they share is loaded once.
 #include "schedules/channelwise.h"
 
+#include <utility>
+
 namespace unstride {
 
 using namespace Halide;
@@ -21,7 +23,7 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
     std::vector<VarOrRVar> order;
     if (record.lanes_along_x) {
         output.split(u, block, lane, record.lanes, TailStrategy::GuardWithIf).vectorize(lane);
-        order = {lane, vars.q[0], block, c};
+        order = {lane, vars.q[0], block};
     } else {
         output.split(c, block, lane, record.lanes, tail).vectorize(lane);
         order = {lane, block, vars.q[0], u};
@@ -31,6 +33,7 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
     order.push_back(row);
     if (vars.q.size() > 2) order.push_back(vars.q[2]);
     std::vector<Var> tasks = {rows};
+    if (record.lanes_along_x) tasks.push_back(c); // planes
     tasks.insert(tasks.end(), vars.u.begin() + 2, vars.u.end());
     tasks.push_back(n);
     order.insert(order.end(), tasks.begin(), tasks.end());
@@ -54,14 +57,19 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
         }
     }
     if (staged.defined()) {
-        std::int64_t lanes = record.lanes;
-        while (lanes > layer.input_channels)
-            lanes /= 2;
-        if (layer.weights == WeightSource::filter) {
-            staged.compute_at(output, vars.q[1]).vectorize(c, static_cast<int>(lanes));
+        staged.compute_at(output, layer.weights == WeightSource::filter ? vars.q[1] : fused);
+        if (record.lanes_along_x) {
+            std::vector<Var> rows_first = staged.args();
+            std::swap(rows_first[0], rows_first[1]); // (x, c, ...)
+            staged.reorder_storage(rows_first)
+                .reorder(std::vector<VarOrRVar>(rows_first.begin(), rows_first.end()))
+                .vectorize(vars.x[0], record.lanes, TailStrategy::RoundUp);
         } else {
-            staged.compute_at(output, fused)
-                .vectorize(c, static_cast<int>(lanes), TailStrategy::ShiftInwards);
+            int lanes = record.lanes;
+            while (lanes > layer.input_channels)
+                lanes /= 2;
+            const bool filtered = layer.weights == WeightSource::filter;
+            staged.vectorize(c, lanes, filtered ? TailStrategy::RoundUp : TailStrategy::ShiftInwards);
         }
     }
     if (sum.defined()) {

@@ -263,7 +263,8 @@ std::vector<ScheduleLookup::GradedGroup> ScheduleLookup::graded(const std::vecto
                                   : same_layer && same_tools ? LookupGrade::exact
                                                              : LookupGrade::near_shape;
         if (!same_machine) distance += distance_of(machine, context.machine);
-        result.push_back({grade, distance, !same_layer, !same_tools, &group});
+        const bool shipped = database_->entries()[group.entries[0]].origin == RecordOrigin::shipped;
+        result.push_back({grade, distance, shipped, !same_layer, !same_tools, &group});
     }
     return result;
 }
@@ -282,8 +283,8 @@ LookupResult ScheduleLookup::find(const std::string &layer_text, const PhaseConv
         std::vector<GradedGroup> heap = graded(groups->second, layer_text, layer, context);
         // Groups lie in the order of their first record.
         const auto later = [](const GradedGroup &a, const GradedGroup &b) {
-            return std::tie(a.grade, a.distance, a.other_layer, a.other_tools, a.group) >
-                   std::tie(b.grade, b.distance, b.other_layer, b.other_tools, b.group);
+            return std::tie(a.grade, a.distance, a.shipped, a.other_layer, a.other_tools, a.group) >
+                   std::tie(b.grade, b.distance, b.shipped, b.other_layer, b.other_tools, b.group);
         };
         std::make_heap(heap.begin(), heap.end(), later);
         for (; !heap.empty(); heap.pop_back()) {

@@ -20,14 +20,15 @@
 // dynamic and of the other is not. To it the distance of two machines adds |log2| of the ratios of their
 // cache sizes and threads, and 1 if their makers differ.
 //
-// Within a grade the nearest answers first, at equal distance records of the same tools, then what was
-// recorded earlier. Of the records of one layer, machine and tool versions those of the user come first; then
-// what a search has chosen, the latest first; then timed ones before modelled ones; then the cheapest. Of
-// several records of one schedule only the last one counts, so that a failure found later takes it out; and a
-// schedule that was 1.25 times as slow as the best on its own layer answers for no other.
+// Within a grade the nearest answers first, at equal distance what the user recorded, then the same layer,
+// then the same tools, then what was recorded earlier. Of the records of one layer, machine and tool versions
+// those of the user come first; then what a search has chosen, the latest first; then timed ones before
+// modelled ones; then the cheapest. Of several records of one schedule only the last one counts, so that a
+// failure found later takes it out; and a schedule that was 1.25 times as slow as the best on its own layer
+// answers for no other.
 //
-// A schedule must satisfy violated_constraint() for the layer at hand, and one from another layer or machine
-// must not be unworthy() of it either; otherwise the next one is tried.
+// A schedule must satisfy violated_constraint() for the layer at hand, and one from another layer must
+// not be unworthy() of it either; otherwise the next one is tried.
 #pragma once
 
 #include "schedules/database.h"
@@ -97,7 +98,7 @@ private:
     struct GradedGroup {
         LookupGrade grade;
         double distance;
-        bool other_layer, other_tools;
+        bool shipped, other_layer, other_tools;
         const Group *group;
     };
 

@@ -171,6 +171,9 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (r.vectors < 1 || r.tile_x < 1 || r.rows < 1 || r.strip < 0 || r.unroll < 1)
         return "tile sizes must be at least 1";
     if (r.unroll > 16) return fmt::format("unroll must be at most 16, got {}", r.unroll);
+    // Each pixel, clamped to the image, has an address of its own: more of them spill (9 pixels of 3 vectors
+    // ran at half the speed of 7).
+    if (r.tile_x > 8) return fmt::format("tile_x must be at most 8, got {}", r.tile_x);
     const std::int64_t used =
         std::int64_t{r.vectors} * r.tile_x + r.vectors + (target.fused_multiply_add ? 1 : 3);
     if (used > target.vector_registers) {
@@ -406,8 +409,9 @@ std::vector<Staging> stagings(const PhaseConvolution &layer, const ScheduleRecor
     }
     const auto *channelwise = std::get_if<CpuChannelwise>(&record.parameters);
     if (channelwise == nullptr || layer.weights == WeightSource::none) return {};
-    const std::int64_t lanes = channelwise->lanes_along_x ? 1 : channelwise->lanes;
-    Staging staging = staged_input(layer, round_up(layer.input_channels, lanes));
+    const bool planes = channelwise->lanes_along_x;
+    Staging staging = staged_input(layer, planes ? 1 : round_up(layer.input_channels, channelwise->lanes));
+    if (planes) staging.extra[0] += channelwise->lanes - 1; // whole vectors
     if (layer.weights == WeightSource::filter) {
         staging.scale[1] = staging.scale[2] = 0; // one row of outputs
         staging.extra[1] = staging.extra[2] = 1;

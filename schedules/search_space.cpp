@@ -102,6 +102,12 @@ Reason long_body(const PhaseConvolution &layer, const TargetFacts &target, std::
     return fmt::format("the innermost loops take about {} bytes", bytes);
 }
 
+// Whether accumulators, vectors and a broadcast number leave no register. Then one more temporary spills: of
+// a sample of generated loops, AVX2 tiles of 1x11 and 1x14 unrolled by 4 and planar ones of 3x4 did.
+bool fills_registers(const TargetFacts &target, std::int64_t vectors, std::int64_t broadcasts) {
+    return vectors * broadcasts + vectors + 1 >= target.vector_registers;
+}
+
 // Weights that the tiles of a task walk over: all input channels and taps of one phase and block.
 Reason wide_panel(const PhaseConvolution &layer, const TargetFacts &target, std::int64_t channels,
                   bool narrowest) {
@@ -174,6 +180,15 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
                              useful(x, most_tile_x) * useful(y, most_tile_y));
         },
         [&] { return long_body(layer, target, r.vectors, std::int64_t{r.tile_x} * r.tile_y, 1, r.unroll); },
+        [&]() -> Reason {
+            const std::int64_t pixels = std::int64_t{r.tile_x} * r.tile_y;
+            const bool full = pixels > 10 || fills_registers(target, r.vectors, pixels);
+            if (r.unroll > 2 && r.stage_lanes == 1 && full)
+                return "the unrolled register tile leaves no register";
+            // An address each, and of 8 some spill.
+            if (r.stage_lanes > 1 && pixels > 6) return "the pixels' addresses take too many registers";
+            return std::nullopt;
+        },
         [&] { return wide_panel(layer, target, block, r.vectors <= 2); },
         [&] { return large_task(layer, target, {r}); },
         [&]() -> Reason {
@@ -207,6 +222,10 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
             return slow_tile(target, inputs, r.channels, vectors * useful(y, most_tile_y), channels);
         },
         [&] { return long_body(layer, target, inputs, r.channels, layer.x().phase_count(), r.unroll); },
+        [&]() -> Reason {
+            if (!fills_registers(target, inputs, r.channels)) return std::nullopt;
+            return "the register tile leaves no register";
+        },
         [&] { return wide_panel(layer, target, r.channels, r.channels <= 2); },
         [&] { return large_task(layer, target, {r}); },
         [&] { return idle_threads(layer, task_shape({r}), 1, 1, threads); });
@@ -389,9 +408,10 @@ private:
         if (!worthy_tile(tile)) return;
         for (const int stage_lanes : {1, 4}) {
             tile.stage_lanes = stage_lanes;
-            // Where another way of loading or another family is likelier to win, fewer values will do.
-            const bool likely = !target_.multiply_by_lane && layer_.layout == Layout::nhwc;
-            const int longest = stage_lanes > 1 ? 8 : likely ? 4 : 1;
+            // One value will do where another family or another way of loading is likelier to win.
+            const bool unlikely =
+                layer_.layout == Layout::nchw || (stage_lanes == 1 && target_.multiply_by_lane);
+            const int longest = unlikely ? stage_lanes : stage_lanes > 1 ? 8 : 4;
             for (int unroll = stage_lanes; unroll <= longest; unroll *= 2) {
                 tile.unroll = unroll;
                 if (worthy_tile(tile)) offer_tasks(tile);
@@ -410,8 +430,10 @@ private:
             for (int vectors = 1; vectors <= most_vectors; vectors++) {
                 for (int tile_y = 1; tile_y <= most_tile_y; tile_y++) {
                     for (int channels = 1; channels <= 24; channels++) {
-                        const CpuPlanar tile{lanes, vectors, channels, tile_y, 1, 1, 1};
-                        if (worthy_tile(tile)) offer_tasks(tile);
+                        for (int unroll = 1; unroll <= 2; unroll++) {
+                            const CpuPlanar tile{lanes, vectors, channels, tile_y, 1, 1, unroll};
+                            if (worthy_tile(tile)) offer_tasks(tile);
+                        }
                     }
                 }
             }

@@ -24,7 +24,8 @@ inline constexpr int planned_threads = 2;
 //   - waste: its tiles overhang the rows, columns and channels of the layer so far that less than 0.7 of the
 //     work is kept (on GPUs 0.5), although narrower ones keep more; or wider vectors would do as well;
 //   - multipliers: its register tile has too few accumulators to keep two multiply-adds a cycle going, or
-//     loads too often for each of them;
+//     loads too often for each of them; or it fills the registers so far that generated code was seen to
+//     spill;
 //   - caches: a task of more than one tile stages more than 3/4 of the L2 cache, or walks over a panel of
 //     weights of more than 1/2 of it although a narrower block would do;
 //   - code: the innermost loops take more than half of an instruction cache of 32 KiB, or their unrolling

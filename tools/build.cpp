@@ -2,6 +2,7 @@
 #include "tools/commands.h"
 #include "tools/known_weights.h"
 #include "tools/library/library_builder.h"
+#include "tools/library/schedule_source.h"
 #include "tools/weights.h"
 
 #include <CLI/CLI.hpp>
@@ -12,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <utility>
 
 namespace unstride {
 
@@ -22,6 +24,8 @@ struct BuildOptions {
     std::vector<std::string> targets, layers, instruction_sets;
     std::string folder;
     std::optional<std::string> weights;
+    std::string database;
+    LookupGrade worst_grade = LookupGrade::analytic_default;
     int jobs = 0;
     bool quiet = false, exact = false, tensorflow_filters = false;
 };
@@ -69,6 +73,20 @@ void print_findings(const BuildRequest &request) {
     }
 }
 
+// Each layer with the grade of its schedules, and where those that are no defaults come from.
+void print_schedules(const BuiltLibrary &built) {
+    std::string line;
+    for (std::size_t i = 0; i < built.schedules.size(); i++) {
+        const FoundSchedule &found = built.schedules[i];
+        const bool first = i == 0 || built.schedules[i - 1].layer != found.layer;
+        if (first && i > 0) fmt::print("{}\n", std::exchange(line, ""));
+        line += fmt::format("{} {}: {}", first ? fmt::format("  {:<16}", found.layer) : ",",
+                            found.instruction_set, found.grade);
+        if (!found.source.empty()) line += fmt::format(" ({})", found.source);
+    }
+    fmt::print("{}\n", line);
+}
+
 int build(const BuildOptions &options) {
     BuildRequest request;
     request.folder = options.folder;
@@ -106,6 +124,14 @@ int build(const BuildOptions &options) {
         remove_outputs(request.folder, request.name, request.targets);
         return 1;
     }
+    const Result<ScheduleSource> schedules = open_schedules(options.database);
+    if (!schedules) {
+        print_error(schedules.error());
+        remove_outputs(request.folder, request.name, request.targets);
+        return 1;
+    }
+    request.schedules = &*schedules;
+    request.worst_grade = options.worst_grade;
     const BuildOutcome outcome = build_libraries(request);
     for (const std::string &error : outcome.errors)
         print_error(error);
@@ -119,6 +145,7 @@ int build(const BuildOptions &options) {
         fmt::print("{:<8} {}  {} KiB, {} layers, {} kernels ({} from cache), schedules: {}\n",
                    built.target->name, built.archive.string(), (built.archive_bytes + 1023) / 1024,
                    request.layers.size(), built.kernels, built.kernels_from_cache, grades);
+        if (!options.quiet) print_schedules(built);
     }
     return 0;
 }
@@ -145,6 +172,18 @@ void add_build_command(CLI::App &app, int *exit_code) {
         ->add_option("--name", options->name,
                      "Library name, prefix of every symbol (default: the file's stem)")
         ->type_name("NAME");
+    add_database_option(command, &options->database);
+    command
+        ->add_option_function<std::string>(
+            "--require",
+            [options](const std::string &text) {
+                const auto grade = grade_from_option(text);
+                if (!grade)
+                    throw CLI::ValidationError("--require", "there are the grades " + grade_options());
+                options->worst_grade = *grade;
+            },
+            "The least grade of a schedule to accept: " + grade_options())
+        ->type_name("GRADE");
     command->add_option("--layer", options->layers, "Only this layer, may be given several times")
         ->type_name("LAYER");
     command

@@ -4,6 +4,7 @@
 #include "compiler/language/parser.h"
 #include "tools/files.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,12 +13,42 @@
 
 namespace unstride {
 
-void print_error(const std::string &text) {
+namespace {
+
+void print_line(const char *what, const char *colour, const std::string &text) {
     const bool terminal = isatty(STDERR_FILENO) != 0;
     std::fputs(
-        fmt::format("unstride: {}error:{} {}\n", terminal ? "\033[31m" : "", terminal ? "\033[0m" : "", text)
+        fmt::format("unstride: {}{}:{} {}\n", terminal ? colour : "", what, terminal ? "\033[0m" : "", text)
             .c_str(),
         stderr);
+}
+
+} // namespace
+
+void print_error(const std::string &text) {
+    print_line("error", "\033[31m", text);
+}
+
+void print_warning(const std::string &text) {
+    print_line("warning", "\033[33m", text);
+}
+
+void add_database_option(CLI::App *command, std::string *database) {
+    command
+        ->add_option("--db", *database,
+                     "Folder or .jsonl file of tuning records, instead of XDG_DATA_HOME/unstride, else "
+                     "~/.local/share/unstride. They win over the shipped ones")
+        ->type_name("PATH");
+}
+
+Result<ScheduleSource> open_schedules(const std::string &database) {
+    const Result<Installation> installation = find_installation();
+    if (!installation) return Error{installation.error()};
+    Result<ScheduleSource> source = ScheduleSource::open(*installation, database);
+    if (!source) return source;
+    for (const std::string &problem : source->problems())
+        print_warning(problem + "; the line is skipped");
+    return source;
 }
 
 std::optional<std::vector<Layer>> load_layers(const std::filesystem::path &file,

@@ -3,6 +3,7 @@
 
 #include "compiler/language/layer.h"
 #include "schedules/target_facts.h"
+#include "tools/library/schedule_source.h"
 
 #include <filesystem>
 #include <optional>
@@ -23,11 +24,19 @@ void add_init_command(CLI::App &app, int *exit_code);
 
 // "unstride: error: TEXT" on standard error, `error` in red on a terminal.
 void print_error(const std::string &text);
+void print_warning(const std::string &text);
 
 // The layers of a file, or those of the given names only. Prints every error and answers nothing if there is
 // any.
 std::optional<std::vector<Layer>> load_layers(const std::filesystem::path &file,
                                               const std::vector<std::string> &names);
+
+// --db, for commands that look up schedules.
+void add_database_option(CLI::App *command, std::string *database);
+
+// The records that --db names, or the user's own, with the shipped ones; warns of every line that was
+// skipped.
+Result<ScheduleSource> open_schedules(const std::string &database);
 
 // "x86-64, aarch64, cuda, opencl"
 std::string target_names();

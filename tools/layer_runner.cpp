@@ -4,7 +4,6 @@
 #include "compiler/language/printer.h"
 #include "compiler/language/shapes.h"
 #include "compiler/lowering/costs.h"
-#include "schedules/analytic_default.h"
 #include "tools/files.h"
 #include "tools/library/bundle.h"
 #include "tools/library/description.h"
@@ -30,15 +29,17 @@ namespace {
 constexpr const char *library_name = "runner_layer";
 
 // Changes with everything that goes into the program.
-Result<std::string> runner_key(const Layer &layer, const Target &target, const Installation &installation) {
+Result<std::string> runner_key(const Layer &layer, const Target &target, const ScheduleSource &schedules,
+                               const Installation &installation) {
     auto lowered = lower(layer);
     if (const auto *refusal = std::get_if<Diagnostic>(&lowered)) return Error{to_string(*refusal)};
     std::vector<std::string> parts = {print(layer), target.name};
     for (const TargetFacts &facts : target.instruction_sets) {
         const PhaseConvolution &convolution = std::get<PhaseConvolution>(lowered);
-        const ScheduleRecord record = analytic_default(convolution, facts);
-        parts.push_back(
-            kernel_key({print_chain(layer), facts, record, packs_weights(convolution)}, installation));
+        const LookupResult found = schedules.find(layer, convolution, target, facts);
+        parts.push_back(kernel_key({print_chain(layer), facts, found.schedule, packs_weights(convolution)},
+                                   installation));
+        parts.push_back(to_string(found.grade));
     }
     // The runtime's sources are part of the program too; their times change when an installation does.
     for (const fs::path &folder : {installation.runtime / "src", installation.runtime / "include/unstride",
@@ -123,10 +124,11 @@ Result<std::vector<std::string>> launcher(const Target &target) {
 
 } // namespace
 
-Result<fs::path> build_runner(const Layer &layer, const Target &target, int jobs) {
+Result<fs::path> build_runner(const Layer &layer, const Target &target, const ScheduleSource &schedules,
+                              int jobs) {
     const auto installation = find_installation();
     if (!installation) return Error{installation.error()};
-    const auto key = runner_key(layer, target, *installation);
+    const auto key = runner_key(layer, target, schedules, *installation);
     if (!key) return Error{key.error()};
     const fs::path entry = cache_folder() / "runners" / *key;
     if (fs::exists(entry / "runner")) return entry / "runner";
@@ -142,6 +144,7 @@ Result<fs::path> build_runner(const Layer &layer, const Target &target, int jobs
     request.name = library_name;
     request.targets = {&target};
     request.folder = folder->path();
+    request.schedules = &schedules;
     request.jobs = jobs;
     request.quiet = true;
     const BuildOutcome outcome = build_libraries(request);

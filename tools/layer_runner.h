@@ -4,6 +4,7 @@
 
 #include "compiler/language/layer.h"
 #include "schedules/target_facts.h"
+#include "tools/library/schedule_source.h"
 #include "tools/result.h"
 
 #include <filesystem>
@@ -27,7 +28,8 @@ struct RunResult {
 };
 
 // The program for a layer, from the cache or built; `jobs` kernels are compiled at once (0: one a processor).
-Result<std::filesystem::path> build_runner(const Layer &layer, const Target &target, int jobs);
+Result<std::filesystem::path> build_runner(const Layer &layer, const Target &target,
+                                           const ScheduleSource &schedules, int jobs);
 
 // Reads DATA/NAME.*.npy, runs, and writes OUT/NAME.output.npy.
 Result<RunResult> run_layer(const Layer &layer, const std::filesystem::path &program,

@@ -16,7 +16,7 @@ namespace unstride {
 namespace {
 
 struct RunOptions {
-    std::string file, target = "host";
+    std::string file, target = "host", database;
     std::vector<std::string> layers;
     RunSettings settings;
     bool json = false, quiet = false;
@@ -69,13 +69,19 @@ int run(RunOptions options) {
     const auto layers = load_layers(options.file, options.layers);
     if (!layers) return 1;
 
+    const Result<ScheduleSource> schedules = open_schedules(options.database);
+    if (!schedules) {
+        print_error(schedules.error());
+        return 1;
+    }
+
     // All programs are made before the first is timed, so that no compilation disturbs a measurement.
     std::vector<std::optional<Result<std::filesystem::path>>> programs(layers->size());
     {
         Progress progress("building", layers->size(), options.quiet);
         const int jobs_inside = layers->size() > 1 ? 1 : 0;
         run_parallel(layers->size(), 0, [&](std::size_t i) {
-            programs[i] = build_runner((*layers)[i], *target, jobs_inside);
+            programs[i] = build_runner((*layers)[i], *target, *schedules, jobs_inside);
             progress.advance((*layers)[i].name);
         });
     }
@@ -117,6 +123,7 @@ void add_run_command(CLI::App &app, int *exit_code) {
         ->add_option("--target,-t", options->target,
                      "host, " + target_names() + " (aarch64 runs under qemu-aarch64)")
         ->capture_default_str();
+    add_database_option(command, &options->database);
     command->add_option("--threads", settings.threads, "Threads, 0 for all processors")
         ->check(CLI::Range(0, 1024));
     command->add_flag("--time", settings.until_stable, "Repeat until the time is stable");

@@ -2,21 +2,22 @@
 
 /* A second thread pays from about 40 us of work on (measured with two cores of a Sapphire-Rapids-class Xeon:
  * waking and joining costs 5 to 10 us, and uneven shares the rest). Each thread must therefore have this
- * much, by an estimate that is never slower than the processor: a layer estimated at 50 us may take longer,
- * and then gains still more. */
-#define MICROSECONDS_PER_THREAD 25.0
+ * much, by an estimate that is rarely slower than the processor: a layer estimated at 40 us mostly takes
+ * longer, and then gains still more. */
+#define MICROSECONDS_PER_THREAD 20.0
 
-/* Multiplications in a microsecond on one core at the best rates measured on that machine: 211 GFLOP/s with
- * AVX-512, 115 with AVX2; narrower sets are taken at four lanes, two fused operations a cycle, 2.5 GHz. */
+/* Multiplications in a microsecond on one core: between what was measured on that machine (105 GFLOP/s of
+ * them with AVX-512, 57 with AVX2) and on Zen 4 (59 with either); narrower sets are taken at four lanes, two
+ * fused operations a cycle, 2.5 GHz. */
 static double multiplications_per_microsecond(uint32_t requirement) {
-    if (requirement & UNSTRIDE_CPU_AVX512) return 105000.0;
+    if (requirement & UNSTRIDE_CPU_AVX512) return 75000.0;
     if (requirement & UNSTRIDE_CPU_AVX2_FMA) return 57000.0;
     return 20000.0;
 }
 
 /* Layers with few multiplications are bound by storing the output: 28 GB/s of reading and writing were
- * measured on one core, of which the output is at least half. */
-#define OUTPUTS_PER_MICROSECOND 7000.0
+ * measured on one core of the first machine, 45 on one of the second, of which the output is about half. */
+#define OUTPUTS_PER_MICROSECOND 5500.0
 
 static struct {
     pthread_mutex_t mutex;

@@ -220,7 +220,13 @@ TEST_F(Ladder, TheUsersRecordsWin) {
     user_.clear();
     user(twice_as_wide).schedule = tile(4, 5);
     EXPECT_EQ(source(), "shipped.jsonl:1");
-    // at the same distance
+    // at the same distance, with another one
+    shipped_.clear();
+    shipped("input(f32, 1x64x32x64) | transposed_conv(64, kernel=4, stride=2, pad=1) | bias | relu");
+    EXPECT_EQ(source(), "user.jsonl:1");
+    shipped_.clear();
+    shipped();
+    // or the same one
     shipped_[0].tools.halide = "22.0.0";
     user().tools.halide = "22.0.0";
     EXPECT_EQ(source(), "user.jsonl:2");

@@ -186,6 +186,7 @@ TEST(Constraints, CpuColumns) {
         "input(f32, 1x64x64x56) | transposed_conv(1, kernel=9, stride=2, pad=4)", "avx2",
         tile); // 12 sums, 3 weights, a broadcast: 16 of 16
     check.expect("needs 19 of 16", [](CpuColumns &r) { r.tile_x = 5; });
+    check.expect("tile_x must be at most 8", [](CpuColumns &r) { r.tile_x = 9; });
     check.expect("power of two up to 8, got 16", [](CpuColumns &r) { r.lanes = 16; });
     check.expect("at least 1", [](CpuColumns &r) { r.vectors = 0; });
     check.expect("at least 1", [](CpuColumns &r) { r.tile_x = 0; });
@@ -194,6 +195,7 @@ TEST(Constraints, CpuColumns) {
     check.expect("at least 1", [](CpuColumns &r) { r.unroll = 0; });
     check.expect("at most 16, got 20", [](CpuColumns &r) { r.unroll = 20; });
     check.expect_for(depthwise, "sum over channels");
+    check.expect_for("input(f32, 1x64x64x8) | conv(17, kernel=3)", "up to 16 output channels");
     check.expect_for("input(f32, 1x64x64x8) | conv(1, kernel=3, stride=1x2)", "every input pixel");
     check.expect_for("input(f32, 1x64x64x8) | pixel_unshuffle(2) | conv(1, kernel=3)", "every input pixel");
     check.expect_on("opencl", "for CPUs");
@@ -402,14 +404,15 @@ TEST(Stagings, OfColumnsAreARingOfRows) {
     record.lanes = 8;
     record.vectors = 5;
     record.tile_x = 3;
-    // 48 columns in blocks of 40; a row of outputs reads 3 rows of pixels: 4 are kept
+    // 48 columns in blocks of 40; a row of outputs reads 3 rows of pixels: 4 are kept; along the
+    // row whole tiles of 3 and whole vectors of 8
     expect_staging(
         stagings(lowered("input(f32, 1x9x9x6) | transposed_conv(3, kernel=4, stride=2, pad=1)"), {record}),
-        80, {1, 0, 1}, {2 + 2, 4, 0});
+        80, {1, 0, 1}, {2 + 2 + 7, 4, 0});
     expect_staging(stagings(lowered("input(f32, 1x9x9x6) | conv(1, kernel=5x3)"), {record}), 40, {1, 0, 1},
-                   {2 + 2, 8, 0});
+                   {2 + 2 + 7, 8, 0});
     expect_staging(stagings(lowered("input(f32, 1x9x6) | transposed_conv(1, kernel=8, stride=4)"), {record}),
-                   40, {1, 0, 1}, {1 + 2, 1, 0});
+                   40, {1, 0, 1}, {1 + 2 + 7, 1, 0});
 }
 
 TEST(Stagings, OfChannelwiseTasksAreInputOrFilteredRows) {
@@ -418,7 +421,7 @@ TEST(Stagings, OfChannelwiseTasksAreInputOrFilteredRows) {
         24, {2, 2, 1}, {2, 2, 0});
     expect_staging(stagings(lowered("input(f32, 1x21x9x9, layout=nchw) | conv(21, kernel=3, groups=21)"),
                             channelwise(8, true)),
-                   21, {1, 1, 1}, {2, 2, 0});
+                   1, {1, 1, 1}, {2 + 7, 2, 0}); // one plane, whole vectors of it
     expect_staging(stagings(lowered("input(f32, 1x9x9x21) | bilinear_upsample(2)"), channelwise(4)), 24,
                    {1, 0, 0}, {2, 1, 1});
     EXPECT_TRUE(stagings(lowered("input(f32, 1x9x9x21) | nearest_upsample(2)"), channelwise(4)).empty());
@@ -461,7 +464,7 @@ TEST(StagedBytes, OfOtherFamilies) {
     record.rows = 16;
     // 9 columns in a block of 16, 4 rows of them however many rows a task has
     EXPECT_EQ(staged_bytes(lowered("input(f32, 1x64x64x16) | conv(1, kernel=3)"), {record}),
-              16 * (62 + 2 + 2) * 4 * 4);
+              16 * (62 + 2 + 2 + 7) * 4 * 4);
     CpuChannelwise rows;
     rows.lanes = 8;
     rows.rows = 3;
@@ -473,7 +476,7 @@ TEST(StagedBytes, OfOtherFamilies) {
     rows.lanes_along_x = true;
     EXPECT_EQ(
         staged_bytes(lowered("input(f32, 1x12x20x20, layout=nchw) | conv(12, kernel=3, groups=12)"), {rows}),
-        12 * (24 + 2) * (3 + 2) * 4);
+        (24 + 2 + 7) * (3 + 2) * 4);
 }
 
 TEST(Record, NamesItsGeneratorAndTask) {

@@ -16,7 +16,8 @@ namespace unstride {
 
 struct PlannedKernel {
     KernelRequest request;
-    std::string grade; // how the schedule was found
+    std::string grade;           // how the schedule was found
+    std::string schedule_source; // "FILE:LINE" of its record; empty for defaults
     CompiledKernel compiled;
     std::filesystem::path embedded; // file with packed weights that the library is to hold; empty: none
 };

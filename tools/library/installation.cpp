@@ -20,6 +20,7 @@ Result<Installation> find_installation() {
     Installation found;
     found.generators = root / "libexec/unstride/unstride-generators";
     found.runtime = root / "share/unstride/runtime";
+    found.schedules = root / "share/unstride/schedules";
     found.compiler_version = UNSTRIDE_VERSION;
     found.halide_version = UNSTRIDE_HALIDE_VERSION;
     for (const fs::path &part :

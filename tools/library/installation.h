@@ -11,6 +11,7 @@ namespace unstride {
 struct Installation {
     std::filesystem::path generators; // the generator program
     std::filesystem::path runtime;    // folder with the runtime's include/ and src/
+    std::filesystem::path schedules;  // folder with the shipped records; absent if there are none
     std::string compiler_version;     // of this program
     std::string halide_version;       // that the generators are linked with
     std::string
@@ -18,7 +19,7 @@ struct Installation {
 };
 
 // The build tree and an install tree have the same shape: bin/unstride, libexec/unstride/unstride-generators,
-// share/unstride/runtime. An error names the missing part.
+// share/unstride/runtime, share/unstride/schedules. An error names the missing part.
 Result<Installation> find_installation();
 
 // The folder that caches compiled kernels: UNSTRIDE_CACHE_DIR, else XDG_CACHE_HOME/unstride, else

@@ -12,6 +12,7 @@
 #include "tools/library/kernel_compiler.h"
 #include "tools/library/manifest.h"
 #include "tools/library/parallel.h"
+#include "tools/library/schedule_source.h"
 #include "tools/library/weight_packer.h"
 #include "tools/progress.h"
 
@@ -34,6 +35,24 @@ struct TargetBuild {
     fs::path halide_runtime;
 };
 
+// The best schedule known; an error if that is not good enough.
+LookupResult choose_schedule(const BuildRequest &request, const PlannedLayer &plan, const Target &target,
+                             const TargetFacts &facts, std::vector<std::string> *errors) {
+    LookupResult found;
+    if (request.schedules != nullptr) {
+        found = request.schedules->find(plan.layer, plan.convolution, target, facts);
+    } else {
+        found.schedule = analytic_default(plan.convolution, facts);
+    }
+    if (found.grade > request.worst_grade) {
+        errors->push_back(fmt::format(
+            "layer {} for {}: the best schedule known is of grade '{}', required is "
+            "'{}'; add a better record to the database, or require less",
+            plan.layer.name, facts.instruction_set, to_string(found.grade), to_string(request.worst_grade)));
+    }
+    return found;
+}
+
 // Lowers every layer and chooses its schedule for every instruction set; all refusals are collected.
 std::vector<PlannedLayer> plan_layers(const BuildRequest &request, const Target &target,
                                       std::vector<std::string> *errors) {
@@ -51,9 +70,10 @@ std::vector<PlannedLayer> plan_layers(const BuildRequest &request, const Target 
         plan.convolution = std::get<PhaseConvolution>(std::move(lowered));
         for (const TargetFacts &facts : target.instruction_sets) {
             PlannedKernel kernel;
-            kernel.request = {print_chain(layer), facts, analytic_default(plan.convolution, facts),
-                              packs_weights(plan.convolution)};
-            kernel.grade = "analytic default";
+            const LookupResult found = choose_schedule(request, plan, target, facts, errors);
+            kernel.request = {print_chain(layer), facts, found.schedule, packs_weights(plan.convolution)};
+            kernel.grade = to_string(found.grade);
+            kernel.schedule_source = found.source;
             plan.kernels.push_back(std::move(kernel));
         }
         planned.push_back(std::move(plan));
@@ -152,6 +172,8 @@ Result<BuiltLibrary> publish(const fs::path &staging, const BuildRequest &reques
         for (const PlannedKernel &kernel : layer.kernels) {
             built.kernels++;
             built.grades[kernel.grade]++;
+            built.schedules.push_back({layer.layer.name, kernel.request.target.instruction_set, kernel.grade,
+                                       kernel.schedule_source});
             built.kernels_from_cache += kernel.compiled.from_cache ? 1 : 0;
         }
     }

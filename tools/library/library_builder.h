@@ -3,6 +3,7 @@
 #pragma once
 
 #include "compiler/language/layer.h"
+#include "schedules/lookup.h"
 #include "schedules/target_facts.h"
 #include "tools/known_weights.h"
 #include "tools/result.h"
@@ -15,14 +16,24 @@
 
 namespace unstride {
 
+class ScheduleSource;
+
 struct BuildRequest {
     std::vector<Layer> layers;
     std::vector<KnownWeights> weights; // that the library is to hold, one for each layer; or empty
     std::string name;                  // of the library: prefixes every symbol
     std::vector<const Target *> targets;
     std::filesystem::path folder; // FOLDER/TARGET/libNAME.a, NAME.h and manifest.json are written
-    int jobs = 0;                 // kernels compiled at once; 0: one for each processor
-    bool quiet = false;           // no progress
+    const ScheduleSource *schedules = nullptr;               // null: analytic defaults
+    LookupGrade worst_grade = LookupGrade::analytic_default; // that is good enough
+    int jobs = 0;       // kernels compiled at once; 0: one for each processor
+    bool quiet = false; // no progress
+};
+
+// How the schedule of one kernel was found.
+struct FoundSchedule {
+    std::string layer, instruction_set, grade;
+    std::string source; // "FILE:LINE" of its record; empty for defaults
 };
 
 struct BuiltLibrary {
@@ -30,6 +41,7 @@ struct BuiltLibrary {
     std::filesystem::path archive, header, manifest;
     std::uintmax_t archive_bytes = 0;
     std::size_t kernels = 0, kernels_from_cache = 0;
+    std::vector<FoundSchedule> schedules;      // of every kernel, in the order of the layers
     std::map<std::string, std::size_t> grades; // how schedules were found, and for how many kernels
 };
 
