@@ -69,9 +69,9 @@ double step_cycles(const TargetFacts &target, double vectors, double broadcasts)
 }
 
 // A step that multiplies by lane: loads and multiply-adds share the issue slots of narrow cores, so what
-// loads take is lost. A pixel costs its load and its address, and more than a handful of addresses spill.
+// loads take is lost.
 double lane_step_cycles(double vectors, double pixels, int stage_lanes) {
-    return vectors * pixels / 2 + (vectors + 3 * pixels / stage_lanes) / 2;
+    return vectors * pixels / 2 + (vectors + pixels / stage_lanes) / 2;
 }
 
 // Entering and leaving a register tile: the bias, addresses, results.
@@ -150,7 +150,8 @@ Choice<CpuDirect> best_direct(const PhaseConvolution &layer, const TargetFacts &
                     tile.tile_y = tile_y;
                     tile.strip = 1;
                     tile.stage_lanes = by_lane ? 4 : 1;
-                    tile.unroll = tile.stage_lanes;
+                    // Twice the staged channels, so that the addresses of both loads are computed once.
+                    if (by_lane) tile.unroll = layer.channels_per_output() % 8 == 0 ? 8 : 4;
                     if (!violated_constraint(layer, target, {tile}))
                         best.offer(tile, modelled_cycles(layer, target, tile));
                 }
@@ -262,11 +263,7 @@ int unrolled_channels(const PhaseConvolution &layer, const TargetFacts &target) 
 
 CpuDirect finished(const PhaseConvolution &layer, const TargetFacts &target, CpuDirect record) {
     choose_task(layer, target, &record);
-    record.unroll = unrolled_channels(layer, target);
-    // Twice the staged channels, so that the addresses of both loads are computed once.
-    if (record.stage_lanes > 1)
-        record.unroll =
-            record.stage_lanes * (layer.channels_per_output() % (2 * record.stage_lanes) == 0 ? 2 : 1);
+    if (record.stage_lanes == 1) record.unroll = unrolled_channels(layer, target);
     return record;
 }
 

@@ -5,6 +5,8 @@
 // are unrolled, so that the input they share is loaded once.
 #include "schedules/channelwise.h"
 
+#include "schedules/cpu_tasks.h"
+
 #include <utility>
 
 namespace unstride {
@@ -19,7 +21,7 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
     // Channels that two vectors share would be added to twice where the second tensor is the output itself.
     const TailStrategy tail = layer.has_add() ? TailStrategy::GuardWithIf : TailStrategy::ShiftInwards;
 
-    Var lane("lane"), block("block"), row("row"), rows("rows"), task("task"), phase("phase");
+    Var lane("lane"), block("block"), row("row"), rows("rows"), phase("phase");
     std::vector<VarOrRVar> order;
     if (record.lanes_along_x) {
         output.split(u, block, lane, record.lanes, TailStrategy::GuardWithIf).vectorize(lane);
@@ -38,12 +40,7 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
     tasks.push_back(n);
     order.insert(order.end(), tasks.begin(), tasks.end());
     output.reorder(order);
-    Var fused = tasks[0];
-    for (std::size_t i = 1; i < tasks.size(); i++) {
-        output.fuse(fused, tasks[i], task);
-        fused = task;
-    }
-    output.parallel(fused);
+    const Var fused = fuse_tasks(output, tasks);
 
     // Boxes of whole phases, which is all but the ends of an image whose size is no multiple of them.
     const int x_phases = static_cast<int>(layer.x().phase_count());

@@ -5,6 +5,8 @@
 // of a row of outputs are made from the same rows of columns.
 #include "schedules/cpu_columns.h"
 
+#include "schedules/cpu_tasks.h"
+
 #include <algorithm>
 
 namespace unstride {
@@ -31,7 +33,7 @@ void schedule_cpu_columns(const ColumnSumStages &stages, const PhaseConvolution 
     const Var n = vars.n, x = vars.x[0], u = vars.u[0], v = vars.u[1], l = stages.l;
     const TailStrategy guard = TailStrategy::GuardWithIf;
 
-    Var strip("strip"), in_strip("in_strip"), row("row"), rows("rows"), task("task");
+    Var strip("strip"), in_strip("in_strip"), row("row"), rows("rows");
     Var vector("vector"), in_vector("in_vector");
     output.split(v, rows, row, record.rows, guard);
     std::vector<Var> tasks;
@@ -55,12 +57,8 @@ void schedule_cpu_columns(const ColumnSumStages &stages, const PhaseConvolution 
     tasks.push_back(n);
     order.insert(order.end(), tasks.begin(), tasks.end());
     output.reorder(order);
-    Var fused = tasks[0];
-    for (std::size_t i = 1; i < tasks.size(); i++) {
-        output.fuse(fused, tasks[i], task);
-        fused = task;
-    }
-    output.parallel(fused).unroll(vars.c);
+    const Var fused = fuse_tasks(output, tasks);
+    output.unroll(vars.c);
     // Boxes of whole phases, which is all but the ends of an image whose size is no multiple of them.
     const int x_phases = static_cast<int>(layer.x().phase_count());
     const int y_phases = static_cast<int>(layer.y().phase_count());

@@ -10,6 +10,8 @@
 // channels, 160 of 191 instructions of the loop then multiply (256 to 64 channels, kernel 4, stride 2).
 #include "schedules/cpu_direct.h"
 
+#include "schedules/cpu_tasks.h"
+
 #include <algorithm>
 
 namespace unstride {
@@ -28,7 +30,7 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
     // that the weights of one phase and block stay in cache for all tiles of the task.
     Var lane("lane"), block_index("block_index"), tile_u("tile_u"), in_u("in_u"), tile_v("tile_v"),
         in_v("in_v");
-    Var strip("strip"), row_group("row_group"), task("task");
+    Var strip("strip"), row_group("row_group");
     output.split(c, block_index, lane, block, guard)
         .split(u, tile_u, in_u, record.tile_x, guard)
         .split(v, tile_v, in_v, record.tile_y, guard)
@@ -47,12 +49,8 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
     tasks.push_back(n);
     order.insert(order.end(), tasks.begin(), tasks.end());
     output.reorder(order);
-    Var fused = tasks[0];
-    for (std::size_t i = 1; i < tasks.size(); i++) {
-        output.fuse(fused, tasks[i], task);
-        fused = task;
-    }
-    output.parallel(fused).vectorize(lane, record.lanes).unroll(lane).unroll(in_u).unroll(in_v);
+    const Var fused = fuse_tasks(output, tasks);
+    output.vectorize(lane, record.lanes).unroll(lane).unroll(in_u).unroll(in_v);
 
     sum.compute_at(output, tile_u)
         .bound_extent(c, block)

@@ -6,6 +6,8 @@
 // transposed, in memory or in registers.
 #include "schedules/cpu_planar.h"
 
+#include "schedules/cpu_tasks.h"
+
 namespace unstride {
 
 using namespace Halide;
@@ -21,7 +23,7 @@ void schedule_cpu_planar(const PhaseConvolutionStages &stages, const PhaseConvol
 
     Var in_block("in_block"), block_index("block_index"), tile_u("tile_u"), in_u("in_u"), tile_v("tile_v"),
         in_v("in_v"), vector("vector");
-    Var strip("strip"), row_group("row_group"), task("task");
+    Var strip("strip"), row_group("row_group");
     output.split(c, block_index, in_block, record.channels, guard)
         .split(u, tile_u, in_u, width, guard)
         .split(in_u, vector, in_u, record.lanes)
@@ -39,12 +41,8 @@ void schedule_cpu_planar(const PhaseConvolutionStages &stages, const PhaseConvol
     tasks.push_back(n);
     order.insert(order.end(), tasks.begin(), tasks.end());
     output.reorder(order);
-    Var fused = tasks[0];
-    for (std::size_t i = 1; i < tasks.size(); i++) {
-        output.fuse(fused, tasks[i], task);
-        fused = task;
-    }
-    output.parallel(fused).vectorize(in_u).unroll(vector).unroll(in_block).unroll(in_v);
+    const Var fused = fuse_tasks(output, tasks);
+    output.vectorize(in_u).unroll(vector).unroll(in_block).unroll(in_v);
     output.specialize(output.output_buffer().dim(1).extent() == x_phases).unroll(qx);
 
     sum.compute_at(output, tile_u)

@@ -106,8 +106,11 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (r.unroll > 16) return fmt::format("unroll must be at most 16, got {}", r.unroll);
     const std::int64_t accumulators = std::int64_t{r.vectors} * r.tile_x * r.tile_y;
     // Without a fused multiply-add, a broadcast, a copy of it and the product take a register each;
-    // multiplying by lane holds a register of input channels for each pixel.
-    const int operands = r.stage_lanes > 1 ? r.tile_x * r.tile_y : target.fused_multiply_add ? 1 : 3;
+    // multiplying by lane holds a register of input channels for each pixel, of the next channels too where
+    // the body goes on with them.
+    const std::int64_t pixels = std::int64_t{r.tile_x} * r.tile_y;
+    const std::int64_t staged = r.stage_lanes > 1 && r.unroll > r.stage_lanes ? 2 * pixels : pixels;
+    const std::int64_t operands = r.stage_lanes > 1 ? staged : target.fused_multiply_add ? 1 : 3;
     const std::int64_t used = accumulators + r.vectors + operands;
     if (used > target.vector_registers) {
         return fmt::format("the register tile needs {} of {} vector registers", used,

@@ -1,0 +1,23 @@
+// How the CPU families share an output among threads.
+#pragma once
+
+#include <Halide.h>
+
+#include <vector>
+
+namespace unstride {
+
+// Makes one parallel loop of `loops`, the outermost of `output`, innermost first, and returns its variable: a
+// task, at which a family stages its input.
+inline Halide::Var fuse_tasks(Halide::Func output, const std::vector<Halide::Var> &loops) {
+    const Halide::Var task("task");
+    Halide::Var fused = loops[0];
+    for (std::size_t i = 1; i < loops.size(); i++) {
+        output.fuse(fused, loops[i], task);
+        fused = task;
+    }
+    output.parallel(fused);
+    return fused;
+}
+
+} // namespace unstride
