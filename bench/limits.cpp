@@ -145,7 +145,7 @@ double multiply_add_peak(const std::string &instruction_set, int threads) {
 
 double seconds_to_fill(float *target, std::size_t count, int threads) {
     return slowest_part(count, threads, [&](std::size_t begin, std::size_t end) {
-        std::fill(target + begin, target + end, 1.0f);
+        std::memset(target + begin, 1, (end - begin) * sizeof(float));
         asm volatile("" : : "r"(target) : "memory");
     });
 }

@@ -7,6 +7,7 @@
 
 #include "schedules/cpu_tasks.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace unstride {
@@ -58,9 +59,11 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
         if (record.lanes_along_x) {
             std::vector<Var> rows_first = staged.args();
             std::swap(rows_first[0], rows_first[1]); // (x, c, ...)
+            // The vectors at both ends of a row are put together element by element: short ones have fewer.
+            const int lanes = std::min(8, record.lanes);
             staged.reorder_storage(rows_first)
                 .reorder(std::vector<VarOrRVar>(rows_first.begin(), rows_first.end()))
-                .vectorize(vars.x[0], record.lanes, TailStrategy::RoundUp);
+                .vectorize(vars.x[0], lanes, TailStrategy::RoundUp);
         } else {
             int lanes = record.lanes;
             while (lanes > layer.input_channels)
