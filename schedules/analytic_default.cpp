@@ -232,6 +232,9 @@ void choose_task(const PhaseConvolution &layer, const TargetFacts &target, Recor
         record->strip = 1;
         while (fits(record->strip * 2, 1))
             record->strip *= 2;
+        // As many strips of equal width: a short last one would leave a thread idle.
+        if (layer.x().output_size != dynamic_size)
+            record->strip = static_cast<int>(divide_up(tiles_x, divide_up(tiles_x, record->strip)));
     }
     // Each further row of tiles shares the halo with the one above; four rows leave little of it to save. An
     // image of unknown height may be small: two rows of outputs make enough tasks of it.
