@@ -316,7 +316,8 @@ TEST_P(Kernels, AreExactOnExactData) {
     for (const Sizes &shape : shapes_of(layer())) {
         const Layer concrete = sized(shape);
         const auto data = reference::exact_data(concrete, 5);
-        if (!data.has_value()) GTEST_SKIP() << "the layer's own stages round";
+        if (reference::has_rounding_activation(concrete)) GTEST_SKIP() << "the layer's own stages round";
+        ASSERT_TRUE(data.has_value()) << "the layer's sums cannot be exact";
         const auto expected = reference::evaluate(concrete, *data);
         ASSERT_TRUE(expected.ok()) << expected.error();
         reference::Tolerance exact;

@@ -162,7 +162,8 @@ TEST_P(Targets, AgreeWithTheReference) {
     for (const Layer &layer : layers_for(target, exact)) {
         const Layer concrete = sized(layer);
         const auto exact_data = reference::exact_data(concrete, 9);
-        if (exact && !exact_data) continue; // a stage of it rounds
+        if (exact && reference::has_rounding_activation(concrete)) continue;
+        if (exact) ASSERT_TRUE(exact_data.has_value()) << concrete.name << ": its sums cannot be exact";
         layers.push_back(concrete);
         data.push_back(exact ? *exact_data : reference::normal_data(concrete, 8));
         write_data(data_folder, concrete, data.back());

@@ -208,6 +208,14 @@ std::optional<LayerData> exact_data(const Layer &layer, std::uint64_t seed, int 
     return data;
 }
 
+bool has_rounding_activation(const Layer &layer) {
+    return std::any_of(layer.stages.begin(), layer.stages.end(), [](const Stage &stage) {
+        const auto *activation = std::get_if<Activation>(&stage.operation);
+        return activation != nullptr && activation->kind != ActivationKind::relu &&
+               activation->kind != ActivationKind::leaky_relu && activation->kind != ActivationKind::clamp;
+    });
+}
+
 void fill_with_nan(std::span<float> memory, std::uint64_t seed) {
     Random random(seed);
     for (float &value : memory) {

@@ -50,6 +50,9 @@ LayerData normal_data(const Layer &layer, std::uint64_t seed);
 // Precondition: data_sizes(layer) has a value.
 std::optional<LayerData> exact_data(const Layer &layer, std::uint64_t seed, int spare_bits = 0);
 
+// True if a stage of the layer is tanh, sigmoid, silu or gelu, whose values no data makes exact.
+bool has_rounding_activation(const Layer &layer);
+
 // Fills with NaN of varying payload: memory that a kernel must write, or must not read.
 void fill_with_nan(std::span<float> memory, std::uint64_t seed);
 
