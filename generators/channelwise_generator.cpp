@@ -5,8 +5,7 @@
 //
 // A known filter is separable and the same for every channel, so its columns are summed first, one row of
 // outputs at a time, and the row's own taps after that: 2 + 2 / phases products an output instead of 4.
-#include "generators/layer_parameters.h"
-#include "generators/phase_tensors.h"
+#include "generators/layer_generator.h"
 #include "generators/tap_table.h"
 #include "schedules/channelwise.h"
 
@@ -16,76 +15,37 @@ namespace unstride {
 
 using namespace Halide;
 
-class ChannelwiseGenerator : public Generator<ChannelwiseGenerator> {
+class ChannelwiseGenerator : public ComputeGenerator<ChannelwiseGenerator> {
 public:
-    GeneratorParam<std::string> layer{"layer", ""};
-    GeneratorParam<std::string> schedule_record{"schedule", ""};
-    GeneratorParam<std::string> instruction_set{"instruction_set", ""};
-
-    void configure() {
-        parameters = decode_parameters(layer, schedule_record, instruction_set);
-        const PhaseConvolution &conv = parameters.convolution;
-        const int axes = static_cast<int>(conv.axes.size());
-        input = add_input<Buffer<float>>("input", axes + 2); // (c, x, y, [z,] n)
-        weights = add_input<Buffer<float>>("weights",
-                                           static_cast<int>(packed_extents(conv, parameters.record).size()));
-        channel_parameters = add_input<Buffer<float>>("parameters", 2);
-        if (conv.has_add()) add = add_input<Buffer<float>>("add", 2 * axes + 2);
-        output = add_output<Buffer<float>>("output", 2 * axes + 2); // (c, qx, u, qy, v, [qz, w,] n)
-    }
-
     void generate() {
-        const PhaseConvolution &conv = parameters.convolution;
-        vars.emplace(conv.axes.size());
-        const ChannelParameters rows(conv, parameters.record, *channel_parameters);
-
-        Expr value;
-        switch (conv.weights) {
+        switch (convolution().weights) {
         case WeightSource::learned:
-            value = learned_sum(rows);
-            break;
+            return finish(learned_sum());
         case WeightSource::filter:
-            value = filtered();
-            break;
+            return finish(filtered());
         case WeightSource::none:
-            value = moved();
-            break;
+            return finish(moved());
         }
-        const std::vector<Var> at = vars->output();
-        const Expr added = conv.has_add() ? (*add)(std::vector<Expr>(at.begin(), at.end())) : Expr();
-        (*output)(at) = rows.epilogue(*vars, value, added);
-
-        constrain_tensor(conv, *input, conv.input_channels, false);
-        constrain_tensor(conv, *output, conv.output_channels, true);
-        if (conv.has_add()) constrain_tensor(conv, *add, conv.output_channels, true);
-        constrain_packed(conv, parameters.record, *weights, *channel_parameters);
     }
 
     void schedule() {
         const ChannelwiseStages stages{*output, sum, staged, *vars, taps};
         if (const auto *cpu = std::get_if<CpuChannelwise>(&parameters.record.parameters)) {
-            schedule_cpu_channelwise(stages, parameters.convolution, *cpu);
+            schedule_cpu_channelwise(stages, convolution(), *cpu);
         } else {
             schedule_gpu_channelwise(stages, std::get<GpuChannelwise>(parameters.record.parameters));
         }
     }
 
 private:
-    LayerParameters parameters;
-    Input<Buffer<float>> *input = nullptr;
-    Input<Buffer<float>> *weights = nullptr;
-    Input<Buffer<float>> *channel_parameters = nullptr;
-    Input<Buffer<float>> *add = nullptr;
-    Output<Buffer<float>> *output = nullptr;
     Func staged, sum;
-    std::optional<PhaseVars> vars;
     std::vector<RVar> taps;
 
     bool on_cpu() const { return parameters.target.device == Device::cpu; }
 
     // The input channel of output channel c: a shuffle takes its channels apart.
     Expr source_channel(const Expr &c) const {
-        const PhaseConvolution &conv = parameters.convolution;
+        const PhaseConvolution &conv = convolution();
         const int block = static_cast<int>(conv.shuffle_block());
         if (block == 1) return c;
         const Expr pixel = shuffle_index(conv, vars->q);
@@ -93,31 +53,30 @@ private:
                                                        : pixel * static_cast<int>(conv.output_channels) + c;
     }
 
-    Expr learned_sum(const ChannelParameters &rows) {
-        const PhaseConvolution &conv = parameters.convolution;
+    Expr learned_sum() {
+        const ChannelParameters rows = this->rows();
+        const PhaseConvolution &conv = convolution();
         const std::vector<const PhaseAxis *> axes = axes_from_x(conv);
         staged = Func("padded");
         const Expr channel = min(vars->c, static_cast<int>(conv.input_channels) - 1);
-        staged(vars->input()) = bordered_input(conv, *input, spatial_extents(*input, axes.size()), channel,
-                                               {vars->x.begin(), vars->x.end()}, vars->n);
+        staged(vars->input()) = input_at(channel, {vars->x.begin(), vars->x.end()});
         sum = Func("sum");
         sum(vars->output()) = rows.has_folded_bias() ? rows.folded_bias(*vars) : Expr(0.0f);
         Region ranges;
         for (const PhaseAxis *axis : axes)
             ranges.emplace_back(0, static_cast<int>(axis->max_taps()));
         RDom r(ranges, "r");
-        std::vector<Expr> weight_at = {vars->c}, input_at = {source_channel(vars->c)};
+        std::vector<Expr> weight_at = {vars->c}, staged_at = {source_channel(vars->c)};
         for (std::size_t axis = 0; axis < axes.size(); axis++) {
             taps.push_back(r[static_cast<int>(axis)]);
             r.where(taps[axis] < table(axes[axis]->progression().count, vars->q[axis]));
-            input_at.push_back(input_position(*axes[axis], vars->q[axis], vars->u[axis], taps[axis]));
+            staged_at.push_back(input_position(*axes[axis], vars->q[axis], vars->u[axis], taps[axis]));
             weight_at.push_back(taps[axis]);
         }
         weight_at.insert(weight_at.end(), vars->q.begin(), vars->q.end());
-        input_at.push_back(vars->n);
-        sum(vars->output()) += (*weights)(weight_at)*staged(input_at);
-        const std::vector<Var> at = vars->output();
-        return sum(std::vector<Expr>(at.begin(), at.end()));
+        staged_at.push_back(vars->n);
+        sum(vars->output()) += (*weights)(weight_at)*staged(staged_at);
+        return sum(here());
     }
 
     // The filter's weight of tap j (a number) for phase q.
@@ -140,7 +99,7 @@ private:
     // sum over the taps of `axis` of weight * read(position).
     template<typename Read>
     Expr filter_axis(std::size_t axis, const Read &read) const {
-        const PhaseAxis &lowered = *axes_from_x(parameters.convolution)[axis];
+        const PhaseAxis &lowered = *axes_from_x(convolution())[axis];
         Expr total = 0.0f;
         for (std::size_t j = 0; j < static_cast<std::size_t>(lowered.max_taps()); j++) {
             const Expr at = input_position(lowered, vars->q[axis], vars->u[axis], static_cast<int>(j));
@@ -151,16 +110,12 @@ private:
     }
 
     Expr filtered() {
-        const PhaseConvolution &conv = parameters.convolution;
-        const std::vector<Expr> extents = spatial_extents(*input, conv.axes.size());
-        const auto source = [&](const Expr &c, std::vector<Expr> position) {
-            return bordered_input(conv, *input, extents, c, position, vars->n);
-        };
+        const PhaseConvolution &conv = convolution();
         // The taps of every axis but x, for an input column x and an output's y (and z).
         const auto column = [&](const Expr &c, const Expr &x) {
             return filter_axis(1, [&](const Expr &y) {
-                if (conv.axes.size() == 2) return source(c, {x, y});
-                return filter_axis(2, [&](const Expr &z) { return source(c, {x, y, z}); });
+                if (conv.axes.size() == 2) return input_at(c, {x, y});
+                return filter_axis(2, [&](const Expr &z) { return input_at(c, {x, y, z}); });
             });
         };
         if (!on_cpu()) {
@@ -183,7 +138,7 @@ private:
     // Every output is one input element, which is always inside the tensor. Where phases read at different
     // offsets only the clamp says so.
     Expr moved() {
-        const PhaseConvolution &conv = parameters.convolution;
+        const PhaseConvolution &conv = convolution();
         const std::vector<const PhaseAxis *> axes = axes_from_x(conv);
         const std::vector<Expr> extents = spatial_extents(*input, axes.size());
         const int block = static_cast<int>(conv.unshuffle_block());

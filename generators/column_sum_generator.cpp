@@ -10,8 +10,7 @@
 // direct form; what is added is one addition a column, small against the input channels that each one sums.
 // Columns live in the cache of one task, a few rows at a time; no column buffer of the whole image exists.
 #include "generators/elementwise.h"
-#include "generators/layer_parameters.h"
-#include "generators/phase_tensors.h"
+#include "generators/layer_generator.h"
 #include "generators/tap_table.h"
 #include "schedules/cpu_columns.h"
 
@@ -23,28 +22,12 @@ namespace unstride {
 
 using namespace Halide;
 
-class ColumnSumGenerator : public Generator<ColumnSumGenerator> {
+class ColumnSumGenerator : public ComputeGenerator<ColumnSumGenerator> {
 public:
-    GeneratorParam<std::string> layer{"layer", ""};
-    GeneratorParam<std::string> schedule_record{"schedule", ""};
-    GeneratorParam<std::string> instruction_set{"instruction_set", ""};
-
-    void configure() {
-        parameters = decode_parameters(layer, schedule_record, instruction_set);
-        const PhaseConvolution &conv = parameters.convolution;
-        const int axes = static_cast<int>(conv.axes.size());
-        input = add_input<Buffer<float>>("input", axes + 2);            // (c, x, y, [z,] n)
-        weights = add_input<Buffer<float>>("weights", 3);               // (l in block, ci, block)
-        channel_parameters = add_input<Buffer<float>>("parameters", 2); // (c, row)
-        if (conv.has_add()) add = add_input<Buffer<float>>("add", 2 * axes + 2);
-        output = add_output<Buffer<float>>("output", 2 * axes + 2); // (c, qx, u, qy, v, [qz, w,] n)
-    }
-
     void generate() {
-        const PhaseConvolution &conv = parameters.convolution;
+        const PhaseConvolution &conv = convolution();
         const std::vector<const PhaseAxis *> axes = axes_from_x(conv);
         const int block = std::get<CpuColumns>(parameters.record.parameters).block();
-        vars.emplace(axes.size());
         const std::vector<Expr> extents = spatial_extents(*input, axes.size());
 
         // Columns of pixels outside the tensor are zero: of rows outside none is computed; within a row, a
@@ -52,63 +35,44 @@ public:
         std::vector<Var> at = {l};
         at.insert(at.end(), vars->x.begin(), vars->x.end());
         at.push_back(vars->n);
-        const std::vector<Expr> here(at.begin(), at.end());
         RDom r(0, static_cast<int>(conv.channels_per_output()), "r");
         ci = r.x;
-        std::vector<Expr> input_at = {ci};
+        std::vector<Expr> pixel = {ci};
         for (std::size_t axis = 0; axis < axes.size(); axis++) {
             if (axis > 0) r.where(0 <= vars->x[axis] && vars->x[axis] < extents[axis]);
-            input_at.push_back(clamp(vars->x[axis], 0, extents[axis] - 1));
+            pixel.push_back(clamp(vars->x[axis], 0, extents[axis] - 1));
         }
-        input_at.push_back(vars->n);
+        pixel.push_back(vars->n);
         product(at) = 0.0f;
-        product(at) += (*weights)(l % block, ci, l / block) * activate_input(input_at);
-        column(at) = select(0 <= vars->x[0] && vars->x[0] < extents[0], product(here), 0.0f);
+        product(at) += (*weights)(l % block, ci, l / block) * activate(conv.prologue, (*input)(pixel));
+        column(at) = select(0 <= vars->x[0] && vars->x[0] < extents[0],
+                            product(std::vector<Expr>(at.begin(), at.end())), 0.0f);
 
-        const ChannelParameters rows(conv, parameters.record, *channel_parameters);
+        const ChannelParameters rows = this->rows();
         Expr value = rows.has_folded_bias() ? rows.folded_bias(*vars) : Expr(0.0f);
         add_columns(axes, static_cast<int>(axes.size()) - 1, Expr(0), {}, cast<bool>(true), &value);
 
-        const std::vector<Var> out = vars->output();
-        const std::vector<Expr> at_output(out.begin(), out.end());
-        sum(out) = value;
-        const Expr added = conv.has_add() ? (*add)(at_output) : Expr();
-        (*output)(out) = rows.epilogue(*vars, sum(at_output), added);
-
-        constrain_tensor(conv, *input, conv.kernel_input_channels(), false);
-        constrain_tensor(conv, *output, conv.kernel_output_channels(), true);
-        if (conv.has_add()) constrain_tensor(conv, *add, conv.kernel_output_channels(), true);
-        constrain_packed(conv, parameters.record, *weights, *channel_parameters);
+        sum(vars->output()) = value;
+        finish(sum(here()));
     }
 
     void schedule() {
-        schedule_cpu_columns({*output, sum, column, product, *vars, l, ci}, parameters.convolution,
+        schedule_cpu_columns({*output, sum, column, product, *vars, l, ci}, convolution(),
                              std::get<CpuColumns>(parameters.record.parameters));
     }
 
 private:
-    LayerParameters parameters;
-    Input<Buffer<float>> *input = nullptr;
-    Input<Buffer<float>> *weights = nullptr;
-    Input<Buffer<float>> *channel_parameters = nullptr;
-    Input<Buffer<float>> *add = nullptr;
-    Output<Buffer<float>> *output = nullptr;
     Func product{"product"}, column{"column"}, sum{"sum"};
-    std::optional<PhaseVars> vars;
     Var l{"l"};
     RVar ci;
-
-    Expr activate_input(const std::vector<Expr> &at) const {
-        return activate(parameters.convolution.prologue, (*input)(at));
-    }
 
     // Adds to *value the columns of all taps of axes `axis` .. 0; `slot` and `position` say where the outer
     // axes' taps lie, `exists` whether the output's phases have them.
     void add_columns(const std::vector<const PhaseAxis *> &axes, int axis, const Expr &slot,
                      const std::vector<Expr> &position, const Expr &exists, Expr *value) {
         if (axis < 0) {
-            std::vector<Expr> read = {
-                vars->c + slot * static_cast<int>(parameters.convolution.kernel_output_channels())};
+            std::vector<Expr> read = {vars->c +
+                                      slot * static_cast<int>(convolution().kernel_output_channels())};
             read.insert(read.end(), position.begin(), position.end());
             read.push_back(vars->n);
             *value += select(exists, column(read), 0.0f);

@@ -7,8 +7,7 @@
 //   out(c, qx, u, qy, v, n) = epilogue(bias(c) + sum over ci, tx < count(qx), ty < count(qy) of
 //                                 weights(c, ci, tx, ty, qx, qy) * in(ci, stride * u + offset(qx, tx),
 //                                 stride * v + offset(qy, ty), n))
-#include "generators/layer_parameters.h"
-#include "generators/phase_tensors.h"
+#include "generators/layer_generator.h"
 #include "generators/tap_table.h"
 #include "schedules/cpu_direct.h"
 #include "schedules/cpu_planar.h"
@@ -20,35 +19,18 @@ namespace unstride {
 
 using namespace Halide;
 
-class PhaseConvolutionGenerator : public Generator<PhaseConvolutionGenerator> {
+class PhaseConvolutionGenerator : public ComputeGenerator<PhaseConvolutionGenerator> {
 public:
-    GeneratorParam<std::string> layer{"layer", ""};
-    GeneratorParam<std::string> schedule_record{"schedule", ""};
-    GeneratorParam<std::string> instruction_set{"instruction_set", ""};
-
-    void configure() {
-        parameters = decode_parameters(layer, schedule_record, instruction_set);
-        const int axes = static_cast<int>(parameters.convolution.axes.size());
-        input = add_input<Buffer<float>>("input", axes + 2); // (c, x, y, [z,] n)
-        // (c in block, ci, taps, phases, block)
-        weights = add_input<Buffer<float>>("weights", 2 * axes + 3);
-        channel_parameters = add_input<Buffer<float>>("parameters", 2); // (block * blocks, row)
-        if (parameters.convolution.has_add()) add = add_input<Buffer<float>>("add", 2 * axes + 2);
-        output = add_output<Buffer<float>>("output", 2 * axes + 2); // (c, qx, u, qy, v, [qz, w,] n)
-    }
-
     void generate() {
-        const PhaseConvolution &conv = parameters.convolution;
+        const PhaseConvolution &conv = convolution();
         const std::vector<const PhaseAxis *> axes = axes_from_x(conv);
         const int block = block_channels(parameters.record);
-        vars.emplace(axes.size());
 
         const Expr channel = min(vars->c, static_cast<int>(conv.kernel_input_channels()) - 1);
-        padded(vars->input()) = bordered_input(conv, *input, spatial_extents(*input, axes.size()), channel,
-                                               {vars->x.begin(), vars->x.end()}, vars->n);
+        padded(vars->input()) = input_at(channel, {vars->x.begin(), vars->x.end()});
 
         // A bias that the packing made costs nothing as the sum's first term.
-        const ChannelParameters rows(conv, parameters.record, *channel_parameters);
+        const ChannelParameters rows = this->rows();
         sum(vars->output()) = rows.has_folded_bias() ? rows.folded_bias(*vars) : Expr(0.0f);
 
         Region ranges = {Range(0, static_cast<int>(conv.channels_per_output()))};
@@ -56,7 +38,7 @@ public:
             ranges.emplace_back(0, static_cast<int>(axis->max_taps()));
         RDom r(ranges, "r");
         ci = r[0];
-        std::vector<Expr> weight_at = {vars->c % block, ci}, read_at = {ci}, input_at = {vars->c};
+        std::vector<Expr> weight_at = {vars->c % block, ci}, read_at = {ci}, padded_at = {vars->c};
         std::vector<Var> read_vars = {vars->c};
         for (std::size_t axis = 0; axis < axes.size(); axis++) {
             taps.push_back(r[static_cast<int>(axis) + 1]);
@@ -65,29 +47,21 @@ public:
             const Var tap("tap_" + vars->x[axis].name());
             read_at.insert(read_at.end(), {vars->u[axis], vars->q[axis], taps[axis]});
             read_vars.insert(read_vars.end(), {vars->u[axis], vars->q[axis], tap});
-            input_at.push_back(input_position(*axes[axis], vars->q[axis], vars->u[axis], tap));
+            padded_at.push_back(input_position(*axes[axis], vars->q[axis], vars->u[axis], tap));
         }
         weight_at.insert(weight_at.end(), vars->q.begin(), vars->q.end());
         weight_at.push_back(vars->c / block);
-        for (std::vector<Expr> *at : {&read_at, &input_at})
+        for (std::vector<Expr> *at : {&read_at, &padded_at})
             at->push_back(vars->n);
         read_vars.push_back(vars->n);
-        read(read_vars) = padded(input_at);
+        read(read_vars) = padded(padded_at);
         sum(vars->output()) += (*weights)(weight_at)*read(read_at);
 
-        const std::vector<Var> at = vars->output();
-        const std::vector<Expr> at_output(at.begin(), at.end());
-        const Expr added = conv.has_add() ? (*add)(at_output) : Expr();
-        (*output)(at) = rows.epilogue(*vars, sum(at_output), added);
-
-        constrain_tensor(conv, *input, conv.kernel_input_channels(), false);
-        constrain_tensor(conv, *output, conv.kernel_output_channels(), true);
-        if (conv.has_add()) constrain_tensor(conv, *add, conv.kernel_output_channels(), true);
-        constrain_packed(conv, parameters.record, *weights, *channel_parameters);
+        finish(sum(here()));
     }
 
     void schedule() {
-        const PhaseConvolution &conv = parameters.convolution;
+        const PhaseConvolution &conv = convolution();
         const PhaseConvolutionStages stages{*output, sum, read, padded, *vars, ci, taps};
         if (const auto *cpu = std::get_if<CpuDirect>(&parameters.record.parameters)) {
             schedule_cpu_direct(stages, conv, *cpu);
@@ -99,14 +73,7 @@ public:
     }
 
 private:
-    LayerParameters parameters;
-    Input<Buffer<float>> *input = nullptr;
-    Input<Buffer<float>> *weights = nullptr;
-    Input<Buffer<float>> *channel_parameters = nullptr;
-    Input<Buffer<float>> *add = nullptr;
-    Output<Buffer<float>> *output = nullptr;
     Func padded{"padded"}, read{"read"}, sum{"sum"};
-    std::optional<PhaseVars> vars;
     RVar ci;
     std::vector<RVar> taps;
 };

@@ -5,8 +5,7 @@
 // the scales that are folded in; sums and products are made in double and rounded once. Frameworks store
 // transposed convolutions as (CI, CO/groups, [kz,] ky, kx) and convolutions as (CO, CI/groups, [kz,] ky, kx);
 // a pixel_shuffle or pixel_unshuffle beside the convolution says which of their channels meet.
-#include "generators/layer_parameters.h"
-#include "generators/phase_tensors.h"
+#include "generators/layer_generator.h"
 #include "generators/tap_table.h"
 
 #include <Halide.h>
@@ -15,15 +14,11 @@ namespace unstride {
 
 using namespace Halide;
 
-class WeightPackingGenerator : public Generator<WeightPackingGenerator> {
+class WeightPackingGenerator : public LayerGenerator<WeightPackingGenerator> {
 public:
-    GeneratorParam<std::string> layer{"layer", ""};
-    GeneratorParam<std::string> schedule_record{"schedule", ""};
-    GeneratorParam<std::string> instruction_set{"instruction_set", ""};
-
     void configure() {
-        parameters = decode_parameters(layer, schedule_record, instruction_set);
-        const PhaseConvolution &conv = parameters.convolution;
+        decode();
+        const PhaseConvolution &conv = convolution();
         kernel = add_input<Buffer<float>>("kernel", static_cast<int>(conv.axes.size()) + 2);
         bias = add_input<Buffer<float>>("bias", 1);
         scale = add_input<Buffer<float>>("scale", 1);
@@ -34,7 +29,7 @@ public:
     }
 
     void generate() {
-        const PhaseConvolution &conv = parameters.convolution;
+        const PhaseConvolution &conv = convolution();
         vars.emplace(conv.axes.size());
         std::vector<Var> at;
         for (std::size_t d = 0; d < packed_extents(conv, parameters.record).size(); d++)
@@ -46,7 +41,6 @@ public:
     void schedule() {} // runs once a set of weights: plain loops
 
 private:
-    LayerParameters parameters;
     Input<Buffer<float>> *kernel = nullptr;
     Input<Buffer<float>> *bias = nullptr;
     Input<Buffer<float>> *scale = nullptr;
@@ -78,7 +72,7 @@ private:
     }
 
     Expr output_channel(const Expr &c, const Expr &pixel) const {
-        const PhaseConvolution &conv = parameters.convolution;
+        const PhaseConvolution &conv = convolution();
         return framework_channel(c, pixel, conv.shuffle_block(), conv.output_channels, conv.shuffle_order);
     }
 
@@ -86,8 +80,8 @@ private:
     Expr per_channel(Input<Buffer<float>> *values, const Expr &c, const Expr &pixel,
                      const EpilogueStage &stage) const {
         const Expr channel = stage.before_shuffle ? output_channel(c, pixel) : c;
-        const std::int64_t last = parameters.convolution.kernel_output_channels() *
-                                      (stage.before_shuffle ? parameters.convolution.shuffle_block() : 1) -
+        const std::int64_t last = convolution().kernel_output_channels() *
+                                      (stage.before_shuffle ? convolution().shuffle_block() : 1) -
                                   1;
         return cast<double>((*values)(clamp(channel, 0, static_cast<int>(last))));
     }
@@ -95,7 +89,7 @@ private:
     // The weight of output channel c, input channel ci, taps and phases (x first), in double.
     Expr weight(const Expr &c, const Expr &ci, const std::vector<Expr> &taps,
                 const std::vector<Expr> &phases) {
-        const PhaseConvolution &conv = parameters.convolution;
+        const PhaseConvolution &conv = convolution();
         const std::vector<const PhaseAxis *> axes = axes_from_x(conv);
         // Shuffle and unshuffle pixels, the last axis fastest.
         Expr shuffled = 0, unshuffled = 0;
@@ -159,7 +153,7 @@ private:
 
     // Which weight a place of the packed tensor holds.
     Expr packed_weight(const std::vector<Var> &at) {
-        const PhaseConvolution &conv = parameters.convolution;
+        const PhaseConvolution &conv = convolution();
         const std::size_t axes = conv.axes.size();
         const auto range = [&](std::size_t first) {
             return std::vector<Expr>(at.begin() + static_cast<std::ptrdiff_t>(first),
@@ -188,7 +182,7 @@ private:
     }
 
     void pack_parameters() {
-        const PhaseConvolution &conv = parameters.convolution;
+        const PhaseConvolution &conv = convolution();
         Var i{"i"}, row{"row"};
         int padded = parameter_extents(conv, parameters.record)[0];
         if (conv.parameters_before_shuffle()) padded /= static_cast<int>(conv.shuffle_block());

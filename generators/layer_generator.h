@@ -1,0 +1,83 @@
+// What all generators of a layer share: their parameters, and, of those that compute, their tensors.
+#pragma once
+
+#include "generators/layer_parameters.h"
+#include "generators/phase_tensors.h"
+
+#include <Halide.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace unstride {
+
+template<typename Derived>
+class LayerGenerator : public Halide::Generator<Derived> {
+public:
+    Halide::GeneratorParam<std::string> layer{"layer", ""};
+    Halide::GeneratorParam<std::string> schedule_record{"schedule", ""};
+    Halide::GeneratorParam<std::string> instruction_set{"instruction_set", ""};
+
+protected:
+    LayerParameters parameters;
+
+    void decode() { parameters = decode_parameters(layer, schedule_record, instruction_set); }
+    const PhaseConvolution &convolution() const { return parameters.convolution; }
+};
+
+// (input, weights, parameters, [add,] output), which is the order in which the runtime passes them.
+template<typename Derived>
+class ComputeGenerator : public LayerGenerator<Derived> {
+public:
+    using Tensor = Halide::GeneratorInput<Halide::Buffer<float>>;
+
+    void configure() {
+        this->decode();
+        const PhaseConvolution &conv = this->convolution();
+        const int axes = static_cast<int>(conv.axes.size());
+        const int packed = static_cast<int>(packed_extents(conv, this->parameters.record).size());
+        input = this->template add_input<Halide::Buffer<float>>("input", axes + 2); // (c, x, y, [z,] n)
+        weights = this->template add_input<Halide::Buffer<float>>("weights", packed);
+        channel_parameters = this->template add_input<Halide::Buffer<float>>("parameters", 2); // (c, row)
+        // (c, qx, u, qy, v, [qz, w,] n)
+        if (conv.has_add()) add = this->template add_input<Halide::Buffer<float>>("add", 2 * axes + 2);
+        output = this->template add_output<Halide::Buffer<float>>("output", 2 * axes + 2);
+        vars.emplace(conv.axes.size());
+    }
+
+protected:
+    Tensor *input = nullptr;
+    Tensor *weights = nullptr;
+    Tensor *channel_parameters = nullptr;
+    Tensor *add = nullptr;
+    Halide::GeneratorOutput<Halide::Buffer<float>> *output = nullptr;
+    std::optional<PhaseVars> vars;
+
+    // The place of an output, as expressions.
+    std::vector<Halide::Expr> here() const {
+        const std::vector<Halide::Var> at = vars->output();
+        return {at.begin(), at.end()};
+    }
+
+    // The input at any position, see bordered_input.
+    Halide::Expr input_at(const Halide::Expr &channel, const std::vector<Halide::Expr> &position) {
+        return bordered_input(this->convolution(), *input, spatial_extents(*input, position.size()), channel,
+                              position, vars->n);
+    }
+
+    ChannelParameters rows() { return {this->convolution(), this->parameters.record, *channel_parameters}; }
+
+    // Defines the output as the epilogue of `value`, and says what is known of all tensors.
+    void finish(const Halide::Expr &value) {
+        const PhaseConvolution &conv = this->convolution();
+        const Halide::Expr added = conv.has_add() ? (*add)(here()) : Halide::Expr();
+        (*output)(vars->output()) = rows().epilogue(*vars, value, added);
+        constrain_tensor(conv, *input, conv.kernel_input_channels(), false);
+        constrain_tensor(conv, *output, conv.kernel_output_channels(), true);
+        if (conv.has_add()) constrain_tensor(conv, *add, conv.kernel_output_channels(), true);
+        constrain_packed(conv, this->parameters.record, *weights, *channel_parameters);
+    }
+};
+
+} // namespace unstride
