@@ -6,9 +6,9 @@
 #include "bench/limits.h"
 
 #include "compiler/language/parser.h"
-#include "tests/reference/comparator.h"
-#include "tests/reference/random_data.h"
-#include "tests/reference/reference.h"
+#include "reference/comparator.h"
+#include "reference/random_data.h"
+#include "reference/reference.h"
 
 #include "networks.h"
 

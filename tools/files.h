@@ -2,7 +2,7 @@
 // Every error names the file, what was tried and the system's reason.
 #pragma once
 
-#include "tools/result.h"
+#include "compiler/result.h"
 
 #include <filesystem>
 #include <initializer_list>

@@ -3,9 +3,9 @@
 #pragma once
 
 #include "compiler/language/layer.h"
+#include "compiler/result.h"
 #include "schedules/target_facts.h"
 #include "tools/library/schedule_source.h"
-#include "tools/result.h"
 
 #include <filesystem>
 #include <string>

@@ -1,7 +1,7 @@
 // NumPy's .npy files of float32, the form in which tensors enter and leave the tools.
 #pragma once
 
-#include "tools/result.h"
+#include "compiler/result.h"
 
 #include <cstdint>
 #include <filesystem>

@@ -1,8 +1,8 @@
 // The safetensors format: tensors with names in one file.
 #pragma once
 
+#include "compiler/result.h"
 #include "compiler/weights/tensor.h"
-#include "tools/result.h"
 
 #include <cstdint>
 #include <filesystem>

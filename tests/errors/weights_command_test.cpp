@@ -2,10 +2,10 @@
 // the disk.
 #include "compiler/language/parser.h"
 #include "compiler/weights/initialisers.h"
+#include "reference/comparator.h"
+#include "reference/random_data.h"
+#include "reference/reference.h"
 #include "schedules/target_facts.h"
-#include "tests/reference/comparator.h"
-#include "tests/reference/random_data.h"
-#include "tests/reference/reference.h"
 #include "tools/files.h"
 #include "tools/library/process.h"
 #include "tools/npy.h"

@@ -2,10 +2,10 @@
 // reference: borders, tails, threads, slices of larger tensors, and not one byte read or written outside what
 // the caller gave.
 #include "compiler/language/parser.h"
+#include "reference/comparator.h"
+#include "reference/random_data.h"
+#include "reference/reference.h"
 #include "tests/kernels/guarded_memory.h"
-#include "tests/reference/comparator.h"
-#include "tests/reference/random_data.h"
-#include "tests/reference/reference.h"
 
 #include "grid.h"
 

@@ -2,9 +2,9 @@
 // run` and NumPy files: aarch64 under qemu-aarch64, OpenCL on whatever device there is.
 #include "compiler/language/parser.h"
 #include "compiler/language/printer.h"
-#include "tests/reference/comparator.h"
-#include "tests/reference/random_data.h"
-#include "tests/reference/reference.h"
+#include "reference/comparator.h"
+#include "reference/random_data.h"
+#include "reference/reference.h"
 #include "tools/files.h"
 #include "tools/library/process.h"
 #include "tools/npy.h"

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "compiler/language/layer.h"
-#include "tests/reference/random_data.h"
+#include "reference/random_data.h"
 
 #include <cstdint>
 #include <string>

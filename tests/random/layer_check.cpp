@@ -3,10 +3,10 @@
 
 #include "compiler/language/printer.h"
 #include "compiler/language/shapes.h"
+#include "reference/comparator.h"
+#include "reference/random_data.h"
 #include "tests/random/chain_generator.h"
 #include "tests/random/layer_library.h"
-#include "tests/reference/comparator.h"
-#include "tests/reference/random_data.h"
 
 #include <fmt/format.h>
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "compiler/language/layer.h"
-#include "tools/result.h"
+#include "compiler/result.h"
 
 #include <cstdint>
 #include <filesystem>

@@ -2,9 +2,9 @@
 #include "tests/random/layer_library.h"
 
 #include "compiler/language/printer.h"
+#include "reference/random_data.h"
 #include "schedules/target_facts.h"
 #include "tests/kernels/guarded_memory.h"
-#include "tests/reference/random_data.h"
 #include "tools/library/process.h"
 
 #include <dlfcn.h>

@@ -2,9 +2,9 @@
 #pragma once
 
 #include "compiler/language/layer.h"
-#include "tests/reference/reference.h"
+#include "compiler/result.h"
+#include "reference/reference.h"
 #include "tools/files.h"
-#include "tools/result.h"
 
 #include "runtime/include/unstride/unstride.h"
 

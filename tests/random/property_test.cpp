@@ -4,9 +4,9 @@
 #include "compiler/language/parser.h"
 #include "compiler/language/printer.h"
 #include "compiler/language/shapes.h"
+#include "reference/random_data.h"
+#include "reference/reference.h"
 #include "tests/random/layer_library.h"
-#include "tests/reference/random_data.h"
-#include "tests/reference/reference.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

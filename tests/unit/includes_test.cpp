@@ -18,7 +18,8 @@ const std::map<std::string, std::set<std::string>> allowed = {
     {"runtime", {}},
     {"generators", {"generators", "compiler", "schedules", "Halide.h", "nlohmann"}},
     {"schedules", {"schedules", "compiler", "fmt", "nlohmann", "Halide.h"}},
-    {"tools", {"tools", "compiler", "runtime", "schedules", "fmt", "nlohmann", "CLI"}},
+    {"reference", {"reference", "compiler", "fmt"}},
+    {"tools", {"tools", "compiler", "reference", "runtime", "schedules", "fmt", "nlohmann", "CLI", "llvm"}},
 };
 
 // The files of schedules/ that order Halide loops; records and defaults must build without it.
@@ -36,9 +37,9 @@ const std::set<std::string> halide_families = {"channelwise.h",
 
 // What an include names, up to its first slash; empty for the standard library and files beside the includer.
 std::string root_of(const std::string &included, bool quoted) {
-    static const std::set<std::string> libraries = {"fmt",      "nlohmann",   "CLI",       "gtest",
-                                                    "compiler", "generators", "schedules", "tools",
-                                                    "tests",    "bench",      "runtime"};
+    static const std::set<std::string> libraries = {"fmt",        "nlohmann",  "CLI",   "gtest", "compiler",
+                                                    "generators", "schedules", "tools", "tests", "bench",
+                                                    "runtime",    "reference", "llvm"};
     if (included == "Halide.h" || included.rfind("Halide", 0) == 0) return "Halide.h";
     const std::string root = included.substr(0, included.find('/'));
     return libraries.count(root) != 0 && (quoted || included.find('/') != std::string::npos) ? root : "";

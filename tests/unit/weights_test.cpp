@@ -5,9 +5,9 @@
 
 #include "compiler/language/parser.h"
 #include "compiler/language/printer.h"
-#include "tests/reference/comparator.h"
-#include "tests/reference/random_data.h"
-#include "tests/reference/reference.h"
+#include "reference/comparator.h"
+#include "reference/random_data.h"
+#include "reference/reference.h"
 
 #include <gtest/gtest.h>
 

@@ -2,8 +2,8 @@
 // runtime into one relocatable object of which only the library's own names stay visible.
 #pragma once
 
+#include "compiler/result.h"
 #include "tools/library/description.h"
-#include "tools/result.h"
 
 #include <filesystem>
 #include <string>

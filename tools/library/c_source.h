@@ -2,7 +2,7 @@
 // the runtime.
 #pragma once
 
-#include "tools/result.h"
+#include "compiler/result.h"
 
 #include <array>
 #include <cstdint>

@@ -1,7 +1,7 @@
 // Where the parts of an installed Unstride lie, found from the place of the running program.
 #pragma once
 
-#include "tools/result.h"
+#include "compiler/result.h"
 
 #include <filesystem>
 #include <string>

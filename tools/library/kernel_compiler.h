@@ -3,10 +3,11 @@
 
 #include "compiler/language/layer.h"
 #include "compiler/lowering/phase_convolution.h"
+#include "compiler/result.h"
 #include "schedules/record.h"
 #include "schedules/target_facts.h"
 #include "tools/library/installation.h"
-#include "tools/result.h"
+#include "tools/library/process.h"
 
 #include <nlohmann/json.hpp>
 
@@ -41,16 +42,19 @@ inline constexpr const char *packing_features = "-strict_float";
 // What the generators of a kernel are given.
 nlohmann::json generator_parameters(const KernelRequest &request);
 
-// Runs the generator program on jobs, which it reads from `jobs_file`.
+// Runs the generator program on jobs, which it reads from `jobs_file`. `generator`, if given, receives how it
+// ended.
 Result<void> run_generators(const nlohmann::json &jobs, const std::filesystem::path &jobs_file,
-                            const Installation &installation);
+                            const Installation &installation, const ProcessLimits &limits = {},
+                            ProcessResult *generator = nullptr);
 
 std::string kernel_key(const KernelRequest &request, const Installation &installation);
 
 // Compiles, or finds, the objects of a kernel. A result enters the cache by one rename, whole or not at
-// all.
+// all. `generator`, if given, receives how the generator program ended where it was started.
 Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Installation &installation,
-                                      const std::filesystem::path &cache);
+                                      const std::filesystem::path &cache, const ProcessLimits &limits = {},
+                                      ProcessResult *generator = nullptr);
 
 // The object with Halide's runtime for a target, likewise cached.
 Result<std::filesystem::path> compile_halide_runtime(const Target &target, const Installation &installation,

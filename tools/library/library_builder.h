@@ -3,10 +3,10 @@
 #pragma once
 
 #include "compiler/language/layer.h"
+#include "compiler/result.h"
 #include "schedules/lookup.h"
 #include "schedules/target_facts.h"
 #include "tools/known_weights.h"
-#include "tools/result.h"
 
 #include <cstdint>
 #include <filesystem>

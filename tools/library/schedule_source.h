@@ -1,9 +1,9 @@
 // Where builds take their schedules from: the records of the installation and those of the user.
 #pragma once
 
+#include "compiler/result.h"
 #include "schedules/lookup.h"
 #include "tools/library/installation.h"
-#include "tools/result.h"
 
 #include <filesystem>
 #include <memory>

@@ -1,10 +1,10 @@
 // The packed weights that a library holds.
 #pragma once
 
+#include "compiler/result.h"
 #include "tools/library/c_source.h"
 #include "tools/library/installation.h"
 #include "tools/library/kernel_compiler.h"
-#include "tools/result.h"
 #include "tools/weights.h"
 
 #include <filesystem>

@@ -1,9 +1,9 @@
 // Tests of the reference against hand-computed examples, directly written definitions and identities between
 // layers.
-#include "tests/reference/reference.h"
+#include "reference/reference.h"
 
 #include "compiler/language/parser.h"
-#include "tests/reference/random_data.h"
+#include "reference/random_data.h"
 
 #include <gtest/gtest.h>
 

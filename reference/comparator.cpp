@@ -1,5 +1,5 @@
 // Comparison of a result with the reference, and the report that lets a failure be replayed.
-#include "tests/reference/comparator.h"
+#include "reference/comparator.h"
 
 #include "compiler/language/printer.h"
 

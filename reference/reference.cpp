@@ -1,5 +1,5 @@
 // The stages of a chain, each as the loops of its definition; transposed convolution in scatter form.
-#include "tests/reference/reference.h"
+#include "reference/reference.h"
 
 #include <algorithm>
 #include <array>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "compiler/language/layer.h"
-#include "tests/reference/reference.h"
+#include "reference/reference.h"
 
 #include <cstdint>
 #include <optional>

@@ -1,10 +1,10 @@
 // Tests of the comparator, mostly with wrong answers that it must refuse, and of the seeded data that feeds
 // it.
-#include "tests/reference/comparator.h"
+#include "reference/comparator.h"
 
 #include "compiler/language/parser.h"
 #include "compiler/language/printer.h"
-#include "tests/reference/random_data.h"
+#include "reference/random_data.h"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 
 #include "compiler/language/layer.h"
 #include "compiler/language/shapes.h"
-#include "tools/result.h"
+#include "compiler/result.h"
 
 #include <cstdint>
 #include <vector>

@@ -4,7 +4,7 @@
 
 #include "compiler/language/layer.h"
 #include "compiler/language/shapes.h"
-#include "tests/reference/reference.h"
+#include "reference/reference.h"
 
 #include <cstdint>
 #include <optional>

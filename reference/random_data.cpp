@@ -1,5 +1,5 @@
 // Seeded fills, and the bookkeeping that shows when f32 arithmetic is exact.
-#include "tests/reference/random_data.h"
+#include "reference/random_data.h"
 
 #include "compiler/language/shapes.h"
 
