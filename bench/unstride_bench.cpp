@@ -3,12 +3,11 @@
 // take, all measured around every sample. A kernel whose result is wrong is an error row.
 //
 // `--check` only compares every layer with the double-precision reference, on the best instruction set.
-#include "bench/limits.h"
-
 #include "compiler/language/parser.h"
 #include "reference/comparator.h"
 #include "reference/random_data.h"
 #include "reference/reference.h"
+#include "tools/runner/limits.h"
 
 #include "networks.h"
 
@@ -209,14 +208,14 @@ void time_layer(benchmark::State &state, const Entry &entry, const std::string &
     const auto copy = [&] {
         return seconds_to_copy(call->output.data(), copied.data(), copied.size(), threads);
     };
-    double peak_before = multiply_add_peak(instruction_set, threads), fill_before = fill(),
+    double peak_before = multiply_add_peak(instruction_set.c_str(), threads), fill_before = fill(),
            copy_before = copy();
     for (auto iteration : state) {
         (void)iteration;
         // The probes leave caches cold and threads asleep on whatever processor: calls in a row come first.
         seconds_a_call(*call, 5e-3);
         const double seconds = seconds_a_call(*call, 3e-3);
-        const double peak_after = multiply_add_peak(instruction_set, threads), fill_after = fill(),
+        const double peak_after = multiply_add_peak(instruction_set.c_str(), threads), fill_after = fill(),
                      copy_after = copy();
         rates.push_back(operations / seconds * 1e-9);
         shares.push_back(rates.back() / std::max(peak_before, peak_after));

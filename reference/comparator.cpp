@@ -38,6 +38,15 @@ std::string describe(const char *which, const Mismatch &mismatch) {
 
 } // namespace
 
+double error_bound(const ReferenceResult &expected, std::size_t at, double factor) {
+    if (!std::isfinite(static_cast<float>(expected.values[at])))
+        return std::numeric_limits<double>::quiet_NaN();
+    if (expected.terms == 0) return 0;
+    return factor * std::numeric_limits<float>::epsilon() * static_cast<double>(expected.terms) *
+               expected.magnitudes[at] +
+           std::numeric_limits<float>::min();
+}
+
 Comparison compare(const Layer &layer, const ReferenceResult &expected, const Shape &got_shape,
                    std::span<const float> got, const Tolerance &tolerance) {
     const Layout layout = layer.input.layout;
@@ -67,15 +76,13 @@ Comparison compare(const Layer &layer, const ReferenceResult &expected, const Sh
 
     double worst_ratio = -1;
     for (std::size_t at = 0; at < count; ++at) {
-        double want = expected.values[at], bound = 0;
-        if (tolerance.exact)
+        double want = expected.values[at], bound = error_bound(expected, at, tolerance.factor);
+        const bool holdable = std::isfinite(bound);
+        if (tolerance.exact) {
             want = static_cast<double>(static_cast<float>(want));
-        else if (expected.terms > 0)
-            bound = tolerance.factor * std::numeric_limits<float>::epsilon() *
-                        static_cast<double>(expected.terms) * expected.magnitudes[at] +
-                    std::numeric_limits<float>::min();
+            bound = 0;
+        }
         const double error = std::abs(static_cast<double>(got[at]) - want);
-        const bool holdable = std::isfinite(static_cast<float>(want)) && std::isfinite(bound);
         if (holdable && error <= bound) continue;
 
         const auto index = static_cast<std::int64_t>(at);

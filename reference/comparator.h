@@ -38,6 +38,10 @@ struct Comparison {
     std::string report; // empty when equal; else all of the above and the layer's text
 };
 
+// How far the float at an index may be from what is expected there, see compare(). Not finite where no float
+// is right.
+double error_bound(const ReferenceResult &expected, std::size_t at, double factor = 1);
+
 // Compares element by element. An element is right when |got - expected| <= bound with
 //     bound = factor * epsilon * terms * magnitude + the smallest normal float (flushed denormals)
 // where a chain of zero terms, which only moves values, has bound 0. Wrong are also: NaN anywhere, an

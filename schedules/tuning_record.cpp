@@ -148,27 +148,6 @@ void write(nlohmann::json *json, const char *key, const std::optional<Value> &va
     if (value) (*json)[key] = *value;
 }
 
-std::optional<Correctness> correctness_from_json(const nlohmann::json &json, std::string *error) {
-    Correctness result;
-    Reader reader(json, "correct", error);
-    reader.required("reference", &result.reference);
-    reader.required("shapes", &result.shapes);
-    reader.required("max_relative", &result.max_relative);
-    reader.required("max_ulp", &result.max_ulp);
-    return reader.ok() ? std::optional(result) : std::nullopt;
-}
-
-nlohmann::json to_json(const StaticFacts &facts) {
-    nlohmann::json json = nlohmann::json::object();
-    write(&json, "code_bytes", facts.code_bytes);
-    write(&json, "multiply_adds", facts.multiply_adds);
-    write(&json, "vector_loads_stores", facts.vector_loads_stores);
-    write(&json, "spills", facts.spills);
-    if (!facts.modelled_cycles.empty()) json["modelled_cycles"] = facts.modelled_cycles;
-    if (!facts.instructions.empty()) json["instructions"] = facts.instructions;
-    return json;
-}
-
 // The last name of every absolute path: where a compiler ran is nobody's business.
 std::string without_folders(std::string_view text) {
     std::string result;
@@ -235,6 +214,34 @@ std::optional<ToolVersions> tools_from_json(const nlohmann::json &json, std::str
     return reader.ok() ? std::optional(tools) : std::nullopt;
 }
 
+nlohmann::json to_json(const Correctness &correctness) {
+    return {{"reference", correctness.reference},
+            {"shapes", correctness.shapes},
+            {"max_relative", correctness.max_relative},
+            {"max_ulp", correctness.max_ulp}};
+}
+
+std::optional<Correctness> correctness_from_json(const nlohmann::json &json, std::string *error) {
+    Correctness result;
+    Reader reader(json, "correct", error);
+    reader.required("reference", &result.reference);
+    reader.required("shapes", &result.shapes);
+    reader.required("max_relative", &result.max_relative);
+    reader.required("max_ulp", &result.max_ulp);
+    return reader.ok() ? std::optional(result) : std::nullopt;
+}
+
+nlohmann::json to_json(const StaticFacts &facts) {
+    nlohmann::json json = nlohmann::json::object();
+    write(&json, "code_bytes", facts.code_bytes);
+    write(&json, "multiply_adds", facts.multiply_adds);
+    write(&json, "vector_loads_stores", facts.vector_loads_stores);
+    write(&json, "spills", facts.spills);
+    if (!facts.modelled_cycles.empty()) json["modelled_cycles"] = facts.modelled_cycles;
+    if (!facts.instructions.empty()) json["instructions"] = facts.instructions;
+    return json;
+}
+
 std::optional<StaticFacts> facts_from_json(const nlohmann::json &json, std::string *error) {
     StaticFacts facts;
     Reader reader(json, "static", error);
@@ -262,12 +269,7 @@ nlohmann::json to_json(const TuningRecord &record) {
     if (!record.object.empty()) json["object"] = record.object;
     if (record.baseline) json["baseline"] = true;
     if (record.chosen) json["chosen"] = true;
-    if (record.correctness) {
-        json["correct"] = {{"reference", record.correctness->reference},
-                           {"shapes", record.correctness->shapes},
-                           {"max_relative", record.correctness->max_relative},
-                           {"max_ulp", record.correctness->max_ulp}};
-    }
+    if (record.correctness) json["correct"] = to_json(*record.correctness);
     if (!record.samples_ns.empty()) json["samples_ns"] = record.samples_ns;
     write(&json, "est_ns", record.estimate_ns);
     write(&json, "ci99_ns", record.interval_ns);

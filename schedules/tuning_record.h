@@ -47,7 +47,7 @@ struct Machine {
 // Everything besides the schedule that changes the code of a kernel.
 struct ToolVersions {
     std::string unstride, halide;
-    std::string generators; // "sha256:…" of the generator program
+    std::string generators; // "sha256:…" of the generators' sources
     int space = 0;          // search_space_version: what the parameters of a schedule mean
     bool operator==(const ToolVersions &) const = default;
 };
@@ -107,6 +107,9 @@ nlohmann::json to_json(const Machine &machine);
 std::optional<Machine> machine_from_json(const nlohmann::json &json, std::string *error);
 nlohmann::json to_json(const ToolVersions &tools);
 std::optional<ToolVersions> tools_from_json(const nlohmann::json &json, std::string *error);
+nlohmann::json to_json(const Correctness &correctness);
+std::optional<Correctness> correctness_from_json(const nlohmann::json &json, std::string *error);
+nlohmann::json to_json(const StaticFacts &facts);
 std::optional<StaticFacts> facts_from_json(const nlohmann::json &json, std::string *error);
 
 // What schedules of one layer and target are compared by: the estimate, or where nothing was timed the

@@ -39,7 +39,21 @@ TEST(Process, IsKilledWithItsChildrenWhenTheTimeIsOver) {
 TEST(Process, NamesTheSignalThatEndedIt) {
     const ProcessResult result = run_process({"sh", "-c", "kill -SEGV $$"});
     EXPECT_EQ(result.exit_code, -1);
-    EXPECT_NE(result.errors.find("signal 11"), std::string::npos);
+    EXPECT_EQ(result.end, ProcessEnd::signal);
+    EXPECT_EQ(result.signal, 11);
+    EXPECT_NE(result.errors.find("signal 11, SIGSEGV (Segmentation fault)"), std::string::npos);
+    EXPECT_FALSE(ran_out_of_memory(result));
+}
+
+TEST(Process, TellsHowItEnded) {
+    ProcessLimits limits;
+    limits.time = std::chrono::milliseconds(100);
+    EXPECT_EQ(run_process({"sleep", "100"}, limits).end, ProcessEnd::timeout);
+    EXPECT_EQ(run_process({"false"}).end, ProcessEnd::exited);
+    EXPECT_GT(run_process({"true"}).peak_bytes, 10'000);
+    EXPECT_TRUE(ran_out_of_memory(run_process({"sh", "-c", "echo std::bad_alloc >&2; exit 1"})));
+    EXPECT_TRUE(ran_out_of_memory(run_process({"sh", "-c", "kill -KILL $$"})));
+    EXPECT_FALSE(ran_out_of_memory(run_process({"sh", "-c", "echo std::bad_alloc >&2"})));
 }
 
 TEST(Process, IsHeldToItsMemory) {

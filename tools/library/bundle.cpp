@@ -55,12 +55,15 @@ std::string c_compiler(const Target &target) {
                                                                            : target.tool_prefix + "gcc";
 }
 
+std::string binary_utility(const Target &target, const std::string &name) {
+    return c_compiler(target) == "cc" ? name : target.tool_prefix + name;
+}
+
 Result<void> check_target_tools(const std::vector<const Target *> &targets) {
     for (const Target *target : targets) {
         const bool native = c_compiler(*target) == "cc";
-        const std::string prefix = native ? "" : target->tool_prefix;
-        for (const std::string &tool :
-             {c_compiler(*target), prefix + "ld", prefix + "objcopy", prefix + "ar"}) {
+        for (const std::string &tool : {c_compiler(*target), binary_utility(*target, "ld"),
+                                        binary_utility(*target, "objcopy"), binary_utility(*target, "ar")}) {
             if (program_exists(tool)) continue;
             return Error{
                 fmt::format("target {} needs {}, which is not in PATH; install {}", target->name, tool,
@@ -94,7 +97,7 @@ Result<void> bundle_library(const BundleRequest &request, const Installation &in
     if (auto written = write_file_atomically(source_file, *source); !written) return written;
 
     const std::string compiler = c_compiler(request.target);
-    const std::string prefix = compiler == "cc" ? "" : request.target.tool_prefix;
+    const auto utility = [&](const char *tool) { return binary_utility(request.target, tool); };
     if (auto compiled = run_tool(
             {compiler, "-c", "-O2", "-std=c11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections",
              "-fdata-sections", "-I", folder.string(), "-I", (installation.runtime / "include").string(),
@@ -113,7 +116,7 @@ Result<void> bundle_library(const BundleRequest &request, const Installation &in
 
     // Section groups are dissolved, or a second such archive in the same program would lose its copies of
     // them; what no public function reaches is dropped.
-    std::vector<std::string> link = {prefix + "ld",
+    std::vector<std::string> link = {utility("ld"),
                                      "-r",
                                      "--force-group-allocation",
                                      "--gc-sections",
@@ -130,11 +133,11 @@ Result<void> bundle_library(const BundleRequest &request, const Installation &in
     if (!embedding.empty()) link.push_back(embedded.string());
     if (auto linked = run_tool(link); !linked) return linked;
     if (auto localised = run_tool(
-            {prefix + "objcopy", "--wildcard", "--keep-global-symbol=" + name + "_*", whole.string()});
+            {utility("objcopy"), "--wildcard", "--keep-global-symbol=" + name + "_*", whole.string()});
         !localised) {
         return localised;
     }
-    return run_tool({prefix + "ar", "rcsD", archive.string(), whole.string()});
+    return run_tool({utility("ar"), "rcsD", archive.string(), whole.string()});
 }
 
 } // namespace unstride

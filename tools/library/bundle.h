@@ -26,6 +26,9 @@ Result<void> bundle_library(const BundleRequest &request, const Installation &in
 // The C compiler of a target: TOOL_PREFIXgcc, or cc for this machine's own target.
 std::string c_compiler(const Target &target);
 
+// The target's own "ld", "objcopy", …: with its prefix, or this machine's.
+std::string binary_utility(const Target &target, const std::string &name);
+
 // The compiler and binary utilities that bundling for these targets calls; the error names what is missing.
 Result<void> check_target_tools(const std::vector<const Target *> &targets);
 

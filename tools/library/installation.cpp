@@ -3,6 +3,8 @@
 
 #include "tools/files.h"
 
+#include "generator_sources.h"
+
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -32,6 +34,7 @@ Result<Installation> find_installation() {
     const Result<std::string> hash = sha256_of_file(found.generators);
     if (!hash) return Error{hash.error()};
     found.generator_hash = *hash;
+    found.generator_sources = "sha256:" UNSTRIDE_GENERATOR_SOURCES;
     return found;
 }
 

@@ -14,8 +14,9 @@ struct Installation {
     std::filesystem::path schedules;  // folder with the shipped records; absent if there are none
     std::string compiler_version;     // of this program
     std::string halide_version;       // that the generators are linked with
+    std::string generator_hash;       // SHA-256 of the generator program, for the cache of kernels
     std::string
-        generator_hash; // SHA-256 of the generator program: changes with every change of what it makes
+        generator_sources; // "sha256:…" of what it was compiled from, for records that outlive a build
 };
 
 // The build tree and an install tree have the same shape: bin/unstride, libexec/unstride/unstride-generators,

@@ -36,14 +36,16 @@ std::string reason(const ProcessResult &process) {
 
 // Runs the jobs with their output in a temporary folder beside `entry`, then renames that folder to `entry`.
 Result<void> fill_cache_entry(const fs::path &entry, const Installation &installation,
-                              const std::function<nlohmann::json(const fs::path &folder)> &jobs_for) {
+                              const std::function<nlohmann::json(const fs::path &folder)> &jobs_for,
+                              const ProcessLimits &limits = {}, ProcessResult *generator = nullptr) {
     std::error_code error;
     fs::create_directories(entry.parent_path(), error);
     if (error)
         return Error{fmt::format("cannot create {}: {}", entry.parent_path().string(), error.message())};
     Result<TemporaryFolder> folder = make_temporary_folder("building", entry.parent_path());
     if (!folder) return Error{folder.error()};
-    if (auto made = run_generators(jobs_for(folder->path()), folder->path() / "jobs.json", installation);
+    if (auto made = run_generators(jobs_for(folder->path()), folder->path() / "jobs.json", installation,
+                                   limits, generator);
         !made)
         return made;
     fs::rename(folder->path(), entry, error);
@@ -68,9 +70,11 @@ nlohmann::json generator_parameters(const KernelRequest &request) {
 }
 
 Result<void> run_generators(const nlohmann::json &jobs, const fs::path &jobs_file,
-                            const Installation &installation) {
+                            const Installation &installation, const ProcessLimits &limits,
+                            ProcessResult *generator) {
     if (auto written = write_file_atomically(jobs_file, jobs.dump(1)); !written) return written;
-    const ProcessResult process = run_process({installation.generators.string(), jobs_file.string()});
+    const ProcessResult process = run_process({installation.generators.string(), jobs_file.string()}, limits);
+    if (generator != nullptr) *generator = process;
     // Halide only warns of code whose own checks can never pass.
     const bool doomed = process.errors.find("guaranteed to fail") != std::string::npos;
     if (!process.ok() || doomed) return Error{reason(process)};
@@ -88,7 +92,8 @@ std::string kernel_key(const KernelRequest &request, const Installation &install
 }
 
 Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Installation &installation,
-                                      const fs::path &cache) {
+                                      const fs::path &cache, const ProcessLimits &limits,
+                                      ProcessResult *generator) {
     CompiledKernel kernel;
     kernel.key = kernel_key(request, installation);
     const fs::path entry = cache / "kernels" / kernel.key;
@@ -112,8 +117,10 @@ Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Instal
                 jobs.push_back(job("weight_packing", kernel.pack_function(), target + packing_features));
             return jobs;
         };
-        if (auto filled = fill_cache_entry(entry, installation, jobs_for); !filled)
+        if (auto filled = fill_cache_entry(entry, installation, jobs_for, limits, generator); !filled)
             return Error{filled.error()};
+        if (!fs::exists(kernel.compute_object) || (request.packs && !fs::exists(kernel.pack_object)))
+            return Error{fmt::format("the generator wrote no object to {}", entry.string())};
     }
     kernel.object_bytes = fs::file_size(kernel.compute_object);
     if (request.packs) kernel.object_bytes += fs::file_size(kernel.pack_object);

@@ -28,7 +28,7 @@ std::string write_manifest(const LibraryDescription &library, const Target &targ
                                    {"target", target.name},
                                    {"unstride", installation.compiler_version},
                                    {"halide", installation.halide_version},
-                                   {"generators", "sha256:" + installation.generator_hash},
+                                   {"generators", installation.generator_sources},
                                    {"archive_bytes", archive_bytes},
                                    {"layers", nlohmann::ordered_json::array()}};
     for (std::size_t i = 0; i < layers.size(); i++) {

@@ -96,23 +96,44 @@ ProcessResult run_process(const std::vector<std::string> &command, const Process
     if (child > 0) {
         in_time = drain(output[0], errors[0], Clock::now() + limits.time, &result);
         if (!in_time) kill(-child, SIGKILL);
-        while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+        rusage used{};
+        while (wait4(child, &status, 0, &used) < 0 && errno == EINTR) {
         }
+        result.peak_bytes = std::int64_t{used.ru_maxrss} * 1024;
     }
     close(output[0]);
     close(errors[0]);
     if (child < 0) {
         result.errors = fmt::format("cannot start {}: {}", command[0], std::strerror(errno));
     } else if (!in_time) {
+        result.end = ProcessEnd::timeout;
         result.errors +=
             fmt::format("stopped after {:.0f} s", std::chrono::duration<double>(limits.time).count());
     } else if (WIFSIGNALED(status)) {
-        result.errors +=
-            fmt::format("ended by signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)));
+        result.end = ProcessEnd::signal;
+        result.signal = WTERMSIG(status);
+        result.errors += fmt::format("ended by signal {}, {}", result.signal, signal_name(result.signal));
     } else {
+        result.end = ProcessEnd::exited;
         result.exit_code = WEXITSTATUS(status);
     }
     return result;
+}
+
+std::string signal_name(int signal) {
+    const char *abbreviation = sigabbrev_np(signal), *description = sigdescr_np(signal);
+    if (abbreviation == nullptr || description == nullptr) return fmt::format("signal {}", signal);
+    return fmt::format("SIG{} ({})", abbreviation, description);
+}
+
+bool ran_out_of_memory(const ProcessResult &result) {
+    if (result.end == ProcessEnd::signal && result.signal == SIGKILL) return true;
+    if (result.ok() || result.end == ProcessEnd::timeout) return false;
+    for (const char *words : {"bad_alloc", "out of memory", "Out of memory", "memory exhausted",
+                              "failed to map segment", "Cannot allocate memory"}) {
+        if (result.errors.find(words) != std::string::npos) return true;
+    }
+    return false;
 }
 
 bool program_exists(const std::string &program) {

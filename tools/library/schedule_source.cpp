@@ -12,8 +12,8 @@ namespace unstride {
 namespace fs = std::filesystem;
 
 ToolVersions tool_versions(const Installation &installation) {
-    return {installation.compiler_version, installation.halide_version,
-            "sha256:" + installation.generator_hash, search_space_version};
+    return {installation.compiler_version, installation.halide_version, installation.generator_sources,
+            search_space_version};
 }
 
 Result<ScheduleSource> ScheduleSource::open(const Installation &installation, const fs::path &database) {
