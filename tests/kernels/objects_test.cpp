@@ -1,16 +1,13 @@
 // Reads the generated code of benchmark layers of every form: the hottest loop of every kernel keeps its sums
 // in registers, gathers and shuffles nothing, and on AArch64 multiplies in at least four of five instructions
 // (channelwise kernels, which wait for memory, multiply vectors at least); PTX assembles without spills.
+#include "tools/analysis/analysis.h"
 #include "tools/files.h"
 #include "tools/library/process.h"
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cstdlib>
 #include <filesystem>
-#include <map>
-#include <optional>
 #include <regex>
 #include <sstream>
 #include <string>
@@ -21,99 +18,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Instruction {
-    std::string address, text;
-};
-
-struct Loop {
-    std::vector<std::string> body;
-    int multiplies = 0;
-    bool has_frame_pointer = false; // of the function: else x86's rbp is a register like any other
-};
-
-bool contains(const std::string &text, const std::regex &pattern) {
-    return std::regex_search(text, pattern);
-}
-
-int count(const Loop &loop, const std::regex &pattern) {
-    return static_cast<int>(std::count_if(loop.body.begin(), loop.body.end(),
-                                          [&](const std::string &text) { return contains(text, pattern); }));
-}
-
-// Functions of a disassembly, each a list of instructions.
-std::vector<std::vector<Instruction>> parse_functions(const std::string &disassembly) {
-    static const std::regex line_form(R"(^\s*([0-9a-f]+):\s+(\S.*)$)");
-    std::vector<std::vector<Instruction>> functions(1);
-    std::istringstream lines(disassembly);
-    for (std::string line; std::getline(lines, line);) {
-        std::smatch match;
-        if (line.empty()) {
-            functions.emplace_back();
-        } else if (std::regex_match(line, match, line_form)) {
-            functions.back().push_back({match[1], match[2]});
-        }
-    }
-    return functions;
-}
-
-// The innermost loop with the most multiplications: a backward branch whose body holds no other one.
-Loop hottest_loop(const std::string &disassembly, const std::regex &multiply) {
-    static const std::regex branch(
-        R"(^(?:j\w+|b|b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#?\w+,)\s+([0-9a-f]+)\b)");
-    Loop hottest;
-    for (const std::vector<Instruction> &function : parse_functions(disassembly)) {
-        std::map<std::string, std::size_t> places;
-        for (std::size_t i = 0; i < function.size(); i++)
-            places[function[i].address] = i;
-        const auto target_of = [&](std::size_t i) -> std::optional<std::size_t> {
-            std::smatch match;
-            if (!std::regex_search(function[i].text, match, branch)) return std::nullopt;
-            const auto place = places.find(match[1]);
-            if (place == places.end() || place->second > i) return std::nullopt;
-            return place->second;
-        };
-        for (std::size_t end = 0; end < function.size(); end++) {
-            const auto begin = target_of(end);
-            if (!begin) continue;
-            bool innermost = true;
-            for (std::size_t i = *begin; i < end; i++) {
-                const auto inner = target_of(i);
-                innermost &= !inner || *inner < *begin;
-            }
-            if (!innermost) continue;
-            Loop loop;
-            for (std::size_t i = *begin; i <= end; i++)
-                loop.body.push_back(function[i].text);
-            loop.multiplies = count(loop, multiply);
-            loop.has_frame_pointer =
-                std::any_of(function.begin(), function.end(), [](const Instruction &instruction) {
-                    static const std::regex frame(R"(^mov\s+%rsp,%rbp)");
-                    return contains(instruction.text, frame);
-                });
-            if (loop.multiplies > hottest.multiplies) hottest = loop;
-        }
-    }
-    return hottest;
-}
-
 std::string text_of(const Loop &loop) {
     std::string text;
-    for (const std::string &line : loop.body)
-        text += line + "\n";
+    for (const LoopInstruction &instruction : loop.instructions)
+        text += instruction.text + "\n";
     return text;
-}
-
-TEST(HottestLoop, IsFoundAndFaultsAreSeen) {
-    const std::string code = "0000 <f>:\n"
-                             "   0:\tmov %eax,%ebx\n"
-                             "   4:\tvfmadd231ps (%rax),%zmm1,%zmm2\n"
-                             "   8:\tvfmadd231ps 0x40(%rsp),%zmm1,%zmm3\n"
-                             "   c:\tjne    4 <f+0x4>\n"
-                             "  10:\tjne    0 <f>\n";
-    const Loop loop = hottest_loop(code, std::regex("vfmadd"));
-    EXPECT_EQ(loop.multiplies, 2);
-    EXPECT_EQ(loop.body.size(), 3u);
-    EXPECT_EQ(count(loop, std::regex(R"(%[xyz]mm.*\(%rsp|\(%rsp.*%[xyz]mm)")), 1);
 }
 
 using Names = std::vector<std::string>;
@@ -181,34 +90,31 @@ protected:
             for_each_kernel(target, chosen, visit);
     }
 
-    std::string disassemble(const std::string &objdump, const fs::path &object) {
-        const ProcessResult result = run_process({objdump, "-d", "--no-show-raw-insn", object.string()});
-        EXPECT_TRUE(result.ok()) << result.errors;
-        return result.output;
+    // The hottest loop, which every object has.
+    static Loop hottest_loop(const fs::path &object, const std::string &instruction_set) {
+        const auto analysis = analyse_object(object, instruction_set);
+        EXPECT_TRUE(analysis.ok()) << analysis.error();
+        if (!analysis || analysis->hottest() == nullptr) return {};
+        return *analysis->hottest();
     }
 };
 
-const std::regex x86_multiply("vfmadd|mulps");
-
 // No vector of the loop lives on the stack, is gathered or rearranged.
-void expect_clean_x86(const Loop &loop, const std::string &what) {
-    static const std::regex stack(R"(\(%rsp)"), frame(R"(\(%r[sb]p)"), vector("%[xyz]mm"), gather("gather"),
-        shuffle("vperm|vshuf|vunpck|vinsert|vextract|vblend|unpck");
-    const std::regex &spilled = loop.has_frame_pointer ? frame : stack;
-    const auto spills = std::count_if(loop.body.begin(), loop.body.end(), [&](const std::string &text) {
-        return contains(text, spilled) && contains(text, vector);
-    });
-    EXPECT_EQ(spills, 0) << what;
-    EXPECT_EQ(count(loop, gather), 0) << what;
-    EXPECT_EQ(count(loop, shuffle), 0) << what;
+void expect_clean(const Loop &loop, const std::string &what) {
+    EXPECT_EQ(loop.counts.vector_stack_accesses, 0) << what;
+    EXPECT_EQ(loop.counts.gathers, 0) << what;
+    EXPECT_EQ(loop.counts.shuffles, 0) << what;
 }
+
+// Objects of all instruction sets of x86-64 are decoded alike.
+constexpr const char *any_x86 = "avx512";
 
 TEST_F(Objects, X86LoopsNeitherSpillNorGatherNorShuffle) {
     const auto visit = [&](const std::string &layer, const fs::path &object) {
-        const Loop loop = hottest_loop(disassemble("objdump", object), x86_multiply);
+        const Loop loop = hottest_loop(object, any_x86);
         const std::string what = layer + ", " + object.filename().string() + ":\n" + text_of(loop);
-        ASSERT_GE(loop.multiplies, 8) << what;
-        expect_clean_x86(loop, what);
+        ASSERT_GE(loop.counts.multiply_adds(), 8) << what;
+        expect_clean(loop, what);
     };
     for_each_kernel("x86-64", dense_layers(), visit);
     for_each_kernel("x86-64", other_direct_layers, visit);
@@ -216,26 +122,22 @@ TEST_F(Objects, X86LoopsNeitherSpillNorGatherNorShuffle) {
 }
 
 TEST_F(Objects, X86ChannelwiseLoopsMultiplyVectors) {
-    const std::regex scalar("vfmadd\\w*ss|mulss");
     for_each_kernel("x86-64", channelwise_layers, [&](const std::string &layer, const fs::path &object) {
-        const Loop loop = hottest_loop(disassemble("objdump", object), x86_multiply);
+        const Loop loop = hottest_loop(object, any_x86);
         const std::string what = layer + ", " + object.filename().string() + ":\n" + text_of(loop);
-        ASSERT_GE(loop.multiplies, 2) << what;
-        expect_clean_x86(loop, what);
-        EXPECT_EQ(count(loop, scalar), 0) << what;
+        ASSERT_GE(loop.counts.vector_multiply_adds, 2) << what;
+        expect_clean(loop, what);
+        EXPECT_EQ(loop.counts.scalar_multiply_adds, 0) << what;
     });
 }
 
 TEST_F(Objects, AArch64LoopsMultiplyInFourOfFiveInstructions) {
-    if (!program_exists("aarch64-linux-gnu-objdump"))
-        GTEST_SKIP() << "aarch64-linux-gnu-objdump is not installed";
-    const std::regex multiply(R"(^fmla\b)"), stack(R"(\b[qv]\d+\b.*\[sp)");
     const auto visit = [&](const std::string &layer, const fs::path &object) {
-        const Loop loop = hottest_loop(disassemble("aarch64-linux-gnu-objdump", object), multiply);
+        const Loop loop = hottest_loop(object, "neon");
         const std::string what = layer + ":\n" + text_of(loop);
-        ASSERT_GE(loop.multiplies, 16) << what;
-        EXPECT_EQ(count(loop, stack), 0) << what;
-        EXPECT_GE(loop.multiplies, 0.8 * static_cast<double>(loop.body.size())) << what;
+        ASSERT_GE(loop.counts.vector_multiply_adds, 16) << what;
+        expect_clean(loop, what);
+        EXPECT_GE(loop.counts.multiply_add_share(), 0.8) << what;
     };
     for_each_kernel("aarch64", dense_layers(), visit);
     for_each_kernel("aarch64", other_direct_layers, visit);
