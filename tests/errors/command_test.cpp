@@ -1,4 +1,5 @@
 // The `unstride` command on good and bad input: exit codes, messages, and what is left on the disk.
+#include "tests/temporary_folder.h"
 #include "tools/files.h"
 #include "tools/library/process.h"
 #include "tools/npy.h"
@@ -17,21 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Command : public testing::Test {
+class Command : public TemporaryFolderTest {
 protected:
-    void SetUp() override {
-        auto made = make_temporary_folder("unstride-command");
-        ASSERT_TRUE(made.ok()) << made.error();
-        folder_.emplace(std::move(*made));
-    }
-
-    fs::path path(const std::string &name) const { return folder_->path() / name; }
-
-    void write(const std::string &name, const std::string &text) const {
-        const auto written = write_file_atomically(path(name), text);
-        ASSERT_TRUE(written.ok()) << written.error();
-    }
-
     void write_array(const std::string &name, const std::vector<std::int64_t> &shape, float value) const {
         std::size_t count = 1;
         for (const std::int64_t size : shape)
@@ -54,14 +42,11 @@ protected:
     }
 
     ProcessResult run(const std::string &file, const std::vector<std::string> &more = {}) const {
-        std::vector<std::string> arguments = {
-            "run",   path(file).string(),  "--data", folder_->path().string(),
-            "--out", path("out").string(), "--quiet"};
+        std::vector<std::string> arguments = {"run",   path(file).string(),  "--data", path("").string(),
+                                              "--out", path("out").string(), "--quiet"};
         arguments.insert(arguments.end(), more.begin(), more.end());
         return unstride(arguments);
     }
-
-    std::optional<TemporaryFolder> folder_;
 };
 
 bool has(const std::string &text, const std::string &part) {
@@ -171,7 +156,7 @@ TEST_F(Command, ManifestTellsWhatIsInside) {
     EXPECT_EQ(manifest["layers"][0]["kernels"][1]["schedule_grade"], "analytic default");
     EXPECT_GT(manifest["layers"][0]["kernels"][1]["object_bytes"], 0);
     EXPECT_EQ(manifest["archive_bytes"], fs::file_size(path("out/x86-64/libmine.a")));
-    EXPECT_FALSE(has(*text, folder_->path().string())) << "a path of this machine is in the manifest";
+    EXPECT_FALSE(has(*text, path("").string())) << "a path of this machine is in the manifest";
     // a second build makes the same manifest, from the cache
     const ProcessResult again = build("net.layers", {"--name", "mine"});
     EXPECT_TRUE(has(again.output, "3 kernels (3 from cache)")) << again.output;
@@ -268,7 +253,7 @@ TEST_F(Command, AForcedInstructionSetIsUsedOrRefused) {
     write_array("up.input.npy", {1, 2, 2, 1}, 1);
     write_array("up.weights.npy", {1, 1, 1, 1}, 2);
     const std::vector<std::string> arguments = {"run",      path("net.layers").string(),
-                                                "--data",   folder_->path().string(),
+                                                "--data",   path("").string(),
                                                 "--out",    path("out").string(),
                                                 "--json",   "--quiet",
                                                 "--target", "x86-64"};

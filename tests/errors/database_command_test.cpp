@@ -4,6 +4,7 @@
 #include "compiler/language/printer.h"
 #include "schedules/analytic_default.h"
 #include "schedules/database.h"
+#include "tests/temporary_folder.h"
 #include "tools/files.h"
 #include "tools/library/host_machine.h"
 #include "tools/library/process.h"
@@ -29,17 +30,13 @@ bool has(const std::string &text, const std::string &part) {
     return text.find(part) != std::string::npos;
 }
 
-class DatabaseCommand : public testing::Test {
+class DatabaseCommand : public TemporaryFolderTest {
 protected:
     void SetUp() override {
-        auto made = make_temporary_folder("unstride-database");
-        ASSERT_TRUE(made.ok()) << made.error();
-        folder_.emplace(std::move(*made));
+        TemporaryFolderTest::SetUp();
         const auto written = write_file_atomically(path("a.layers"), std::string("up = ") + chain + "\n");
         ASSERT_TRUE(written.ok()) << written.error();
     }
-
-    fs::path path(const std::string &name) const { return folder_->path() / name; }
 
     // The user's own folder is DATA/unstride.
     ProcessResult unstride(std::vector<std::string> arguments) const {
@@ -88,8 +85,6 @@ protected:
         std::string error;
         ASSERT_TRUE(append_record(database_file(folder, record.instruction_set), record, &error)) << error;
     }
-
-    std::optional<TemporaryFolder> folder_;
 };
 
 TEST_F(DatabaseCommand, WithoutRecordsDefaultsAreTaken) {
@@ -164,9 +159,8 @@ TEST_F(DatabaseCommand, RunsTakeThemToo) {
     ASSERT_TRUE(write_npy(path("up.input.npy"), {1, 4, 4, 8}, std::vector<float>(128, 1)).ok());
     ASSERT_TRUE(write_npy(path("up.weights.npy"), {8, 8, 1, 1}, std::vector<float>(64, 2)).ok());
     const auto run = [&](const std::vector<std::string> &more) {
-        std::vector<std::string> arguments = {
-            "run",   path("a.layers").string(), "--data", folder_->path().string(),
-            "--out", path("out").string(),      "--json", "--quiet"};
+        std::vector<std::string> arguments = {"run",   path("a.layers").string(), "--data", path("").string(),
+                                              "--out", path("out").string(),      "--json", "--quiet"};
         arguments.insert(arguments.end(), more.begin(), more.end());
         const ProcessResult result = unstride(arguments);
         EXPECT_TRUE(result.ok()) << result.errors;

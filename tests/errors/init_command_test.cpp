@@ -1,5 +1,6 @@
 // `unstride init`: the tensors it writes, its refusals, and what is left on the disk.
 #include "compiler/weights/initialisers.h"
+#include "tests/temporary_folder.h"
 #include "tools/files.h"
 #include "tools/library/process.h"
 #include "tools/npy.h"
@@ -20,16 +21,8 @@ bool has(const std::string &text, const std::string &part) {
     return text.find(part) != std::string::npos;
 }
 
-class InitCommand : public testing::Test {
+class InitCommand : public TemporaryFolderTest {
 protected:
-    void SetUp() override {
-        auto made = make_temporary_folder("unstride-init");
-        ASSERT_TRUE(made.ok()) << made.error();
-        folder_.emplace(std::move(*made));
-    }
-
-    fs::path path(const std::string &name) const { return folder_->path() / name; }
-
     // Runs `init` on a file that holds the chain as its only layer, `up`.
     ProcessResult init(const std::string &chain, const std::vector<std::string> &more = {}) const {
         const auto written = write_file_atomically(path("net.layers"), "up = " + chain + "\n");
@@ -46,8 +39,6 @@ protected:
         EXPECT_TRUE(read.ok()) << (read.ok() ? "" : read.error());
         return read.ok() ? *read : NpyArray{};
     }
-
-    std::optional<TemporaryFolder> folder_;
 };
 
 TEST_F(InitCommand, BilinearWritesTheTensorOfTheFrameworks) {

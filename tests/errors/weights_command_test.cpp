@@ -6,6 +6,7 @@
 #include "reference/random_data.h"
 #include "reference/reference.h"
 #include "schedules/target_facts.h"
+#include "tests/temporary_folder.h"
 #include "tools/files.h"
 #include "tools/library/process.h"
 #include "tools/npy.h"
@@ -45,20 +46,11 @@ std::string_view bytes_of(const std::vector<float> &values) {
     return {reinterpret_cast<const char *>(values.data()), values.size() * sizeof(float)};
 }
 
-class WeightsCommand : public testing::Test {
+class WeightsCommand : public TemporaryFolderTest {
 protected:
     void SetUp() override {
-        auto made = make_temporary_folder("unstride-weights");
-        ASSERT_TRUE(made.ok()) << made.error();
-        folder_.emplace(std::move(*made));
+        TemporaryFolderTest::SetUp();
         fs::create_directory(path("weights"));
-    }
-
-    fs::path path(const std::string &name) const { return folder_->path() / name; }
-
-    void write(const std::string &name, const std::string &text) const {
-        const auto written = write_file_atomically(path(name), text);
-        ASSERT_TRUE(written.ok()) << written.error();
     }
 
     // weights/NAME.npy.
@@ -123,7 +115,7 @@ protected:
                          "-lpthread", "-ldl", "-lm"});
         EXPECT_TRUE(linked.ok()) << linked.errors;
         std::vector<std::string> command = launcher;
-        command.insert(command.end(), {path("consumer").string(), folder_->path().string()});
+        command.insert(command.end(), {path("consumer").string(), path("").string()});
         command.insert(command.end(), more.begin(), more.end());
         return run_process(command);
     }
@@ -179,8 +171,6 @@ protected:
         EXPECT_EQ(manifest_layer()["known_weights"]["sha256"], hash);
         expect_right(layer, data);
     }
-
-    std::optional<TemporaryFolder> folder_;
 };
 
 TEST_F(WeightsCommand, BilinearDeconvolutionOfEveryChannelAloneNeedsNoWeights) {

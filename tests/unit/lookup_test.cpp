@@ -2,6 +2,7 @@
 #include "schedules/analytic_default.h"
 #include "schedules/lookup.h"
 #include "schedules/search_space.h"
+#include "tests/unit/lowered_layer.h"
 #include "tests/unit/tuning_records.h"
 
 #include <fmt/format.h>
@@ -16,19 +17,6 @@
 
 namespace unstride {
 namespace {
-
-const TargetFacts &facts(const std::string &instruction_set) {
-    for (const Target &target : all_targets()) {
-        for (const TargetFacts &set : target.instruction_sets)
-            if (set.instruction_set == instruction_set) return set;
-    }
-    ADD_FAILURE() << instruction_set;
-    return all_targets()[0].instruction_sets[0];
-}
-
-PhaseConvolution lowered(const std::string &chain) {
-    return std::get<PhaseConvolution>(lower(parse_layer(chain, "layer").layers.at(0)));
-}
 
 using Change = std::function<void(TuningRecord &)>;
 

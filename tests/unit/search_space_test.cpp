@@ -3,6 +3,7 @@
 #include "compiler/language/printer.h"
 #include "schedules/analytic_default.h"
 #include "schedules/search_space.h"
+#include "tests/unit/lowered_layer.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -64,21 +65,6 @@ void for_each_space(const Check &check) {
         }
     }
     EXPECT_GT(spaces, 300);
-}
-
-PhaseConvolution lowered(const std::string &chain) {
-    const ParseResult parsed = parse_layer(chain, "layer");
-    EXPECT_TRUE(parsed.ok()) << chain << ": " << (parsed.ok() ? "" : to_string(parsed.errors[0]));
-    return std::get<PhaseConvolution>(lower(parsed.layers.at(0)));
-}
-
-const TargetFacts &facts(const std::string &instruction_set) {
-    for (const Target &target : all_targets()) {
-        for (const TargetFacts &set : target.instruction_sets)
-            if (set.instruction_set == instruction_set) return set;
-    }
-    ADD_FAILURE() << instruction_set;
-    return all_targets()[0].instruction_sets[0];
 }
 
 TEST(SearchSpace, BeginsWithTheAnalyticDefault) {

@@ -2,6 +2,7 @@
 #include "tools/weights.h"
 
 #include "compiler/language/parser.h"
+#include "tests/temporary_folder.h"
 #include "tools/files.h"
 #include "tools/npy.h"
 
@@ -32,16 +33,8 @@ Tensor counting(std::vector<std::int64_t> shape, float first = 1) {
     return tensor;
 }
 
-class WeightFiles : public testing::Test {
+class WeightFiles : public TemporaryFolderTest {
 protected:
-    void SetUp() override {
-        auto made = make_temporary_folder("unstride-weights");
-        ASSERT_TRUE(made.ok()) << made.error();
-        folder_.emplace(std::move(*made));
-    }
-
-    fs::path path(const std::string &name) const { return folder_->path() / name; }
-
     void write(const std::string &name, const Tensor &tensor) const {
         const auto written = write_npy(path("up." + name + ".npy"), tensor.shape, tensor.values);
         ASSERT_TRUE(written.ok()) << written.error();
@@ -80,15 +73,13 @@ protected:
     std::vector<std::string> errors(const Layer &layer, const std::string &file = "",
                                     FilterOrder order = FilterOrder::framework) const {
         std::vector<std::string> found = read_layer_weights(path(file), layer, order).errors;
-        const std::string folder = folder_->path().string() + "/";
+        const std::string folder = path("").string();
         for (std::string &error : found) {
             for (std::size_t at; (at = error.find(folder)) != std::string::npos;)
                 error.erase(at, folder.size());
         }
         return found;
     }
-
-    std::optional<TemporaryFolder> folder_;
 };
 
 using Errors = std::vector<std::string>;
