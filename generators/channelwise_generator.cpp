@@ -29,6 +29,7 @@ public:
     }
 
     void schedule() {
+        if (using_autoscheduler()) return estimate();
         const ChannelwiseStages stages{*output, sum, staged, *vars, taps};
         if (const auto *cpu = std::get_if<CpuChannelwise>(&parameters.record.parameters)) {
             schedule_cpu_channelwise(stages, convolution(), *cpu);
@@ -126,7 +127,7 @@ private:
         for (std::size_t axis = 1; axis < conv.axes.size(); axis++)
             at.insert(at.end(), {vars->q[axis], vars->u[axis]});
         at.push_back(vars->n);
-        staged(at) = column(min(vars->c, static_cast<int>(conv.input_channels) - 1), vars->x[0]);
+        staged(at) = column(vars->c, vars->x[0]);
         return filter_axis(0, [&](const Expr &x) {
             std::vector<Expr> read(at.begin(), at.end());
             read[0] = source_channel(vars->c);

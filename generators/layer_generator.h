@@ -68,11 +68,45 @@ protected:
 
     ChannelParameters rows() { return {this->convolution(), this->parameters.record, *channel_parameters}; }
 
-    // Defines the output as the epilogue of `value`, and says what is known of all tensors.
+    // Tells an autoscheduler the tensors' sizes; it takes dynamic ones for 64.
+    void estimate() {
+        const PhaseConvolution &conv = this->convolution();
+        const auto estimated = [](std::int64_t size) {
+            return static_cast<int>(size == dynamic_size ? 64 : size);
+        };
+        Halide::Region in = {{0, static_cast<int>(conv.kernel_input_channels())}};
+        Halide::Region out = {{0, static_cast<int>(conv.kernel_output_channels())}};
+        for (const PhaseAxis *axis : axes_from_x(conv)) {
+            const auto phases = static_cast<int>(axis->phase_count());
+            in.emplace_back(0, estimated(axis->input_size));
+            out.emplace_back(0, phases);
+            out.emplace_back(0, (estimated(axis->output_size) + phases - 1) / phases);
+        }
+        for (Halide::Region *region : {&in, &out})
+            region->emplace_back(0, estimated(conv.batch));
+        input->set_estimates(in);
+        output->set_estimates(out);
+        if (conv.has_add()) add->set_estimates(out);
+        Halide::Region packed, rows;
+        for (const int extent : packed_extents(conv, this->parameters.record))
+            packed.emplace_back(0, extent);
+        for (const int extent : parameter_extents(conv, this->parameters.record))
+            rows.emplace_back(0, extent);
+        weights->set_estimates(packed);
+        channel_parameters->set_estimates(rows);
+    }
+
+    // Defines the output as the epilogue of `value`, and constrains all tensors.
     void finish(const Halide::Expr &value) {
         const PhaseConvolution &conv = this->convolution();
         const Halide::Expr added = conv.has_add() ? (*add)(here()) : Halide::Expr();
         (*output)(vars->output()) = rows().epilogue(*vars, value, added);
+        constrain();
+    }
+
+    // Says what is known of all tensors.
+    void constrain() {
+        const PhaseConvolution &conv = this->convolution();
         constrain_tensor(conv, *input, conv.kernel_input_channels(), false);
         constrain_tensor(conv, *output, conv.kernel_output_channels(), true);
         if (conv.has_add()) constrain_tensor(conv, *add, conv.kernel_output_channels(), true);

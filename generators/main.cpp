@@ -11,7 +11,9 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <dlfcn.h>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <stdexcept>
@@ -30,10 +32,29 @@ struct ErrorReporter : Halide::CompileTimeErrorReporter {
     }
 };
 
+// The autoscheduler that a schedule names, from the library beside Halide's own; none for all other
+// schedules.
+Halide::AutoschedulerParams autoscheduler(const nlohmann::json &parameters) {
+    static const std::map<std::string, std::string> names = {{"adams2019", "Adams2019"},
+                                                             {"mullapudi2016", "Mullapudi2016"},
+                                                             {"li2018", "Li2018"},
+                                                             {"anderson2021", "Anderson2021"}};
+    const auto schedule = nlohmann::json::parse(parameters.at("schedule").get<std::string>());
+    if (schedule.at("family") != "autoscheduled") return {};
+    const auto scheduler = schedule.at("scheduler").get<std::string>();
+    Dl_info halide;
+    if (dladdr(reinterpret_cast<const void *>(&Halide::load_plugin), &halide) == 0)
+        throw std::runtime_error("cannot tell where Halide's library lies");
+    const std::filesystem::path folder = std::filesystem::path(halide.dli_fname).parent_path();
+    Halide::load_plugin((folder / ("libautoschedule_" + scheduler + ".so")).string());
+    return {names.at(scheduler), {{"parallelism", std::to_string(schedule.at("threads").get<int>())}}};
+}
+
 Halide::Internal::AbstractGeneratorPtr make_generator(const std::string &name, const Halide::Target &target,
                                                       const nlohmann::json &parameters) {
-    auto generator =
-        Halide::Internal::get_registered_generators().create(name, Halide::GeneratorContext(target));
+    const Halide::GeneratorContext context(target, name == "weight_packing" ? Halide::AutoschedulerParams()
+                                                                            : autoscheduler(parameters));
+    auto generator = Halide::Internal::get_registered_generators().create(name, context);
     for (const auto &[parameter, value] : parameters.items())
         generator->set_generatorparam_value(parameter, value.get<std::string>());
     return generator;

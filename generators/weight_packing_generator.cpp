@@ -31,14 +31,21 @@ public:
     void generate() {
         const PhaseConvolution &conv = convolution();
         vars.emplace(conv.axes.size());
-        std::vector<Var> at;
         for (std::size_t d = 0; d < packed_extents(conv, parameters.record).size(); d++)
             at.emplace_back("d" + std::to_string(d));
-        (*packed)(at) = conv.weights == WeightSource::learned ? cast<float>(packed_weight(at)) : Expr(0.0f);
+        (*packed)(at) = conv.weights == WeightSource::learned ? cast<float>(packed_weight()) : Expr(0.0f);
         pack_parameters();
     }
 
-    void schedule() {} // runs once a set of weights: plain loops
+    // Runs once a set of weights: plain loops.
+    void schedule() {
+        if (!tap_weights.defined()) return;
+        // The taps of one input channel and block serve all their points.
+        Func weights = *packed;
+        weights.reorder(at[0], at[2], at[3], at[1]);
+        tap_weights.compute_at(weights, at[1]);
+        half_transformed.compute_at(weights, at[1]);
+    }
 
 private:
     Input<Buffer<float>> *kernel = nullptr;
@@ -48,6 +55,8 @@ private:
     Output<Buffer<float>> *packed = nullptr;
     Output<Buffer<float>> *rows = nullptr;
     std::optional<PhaseVars> vars;
+    std::vector<Var> at;                                                   // the place in the packed weights
+    Func tap_weights{"tap_weights"}, half_transformed{"half_transformed"}; // of minimal filtering only
 
     // A number for each tap and phase of an axis.
     template<typename Value>
@@ -151,14 +160,47 @@ private:
         return total;
     }
 
+    // G w G^T for the taps w of a phase: each axis's sum over taps of the coefficient at a point times the
+    // tap's weight, in double.
+    Expr transformed_weight(const CpuFiltering &record) {
+        const std::array<FilteredAxis, 2> axes = filtered_axes(convolution(), record);
+        const Var tap_x("tap_x"), tap_y("tap_y");
+        tap_weights(at[0], at[1], tap_x, tap_y, at[4], at[5], at[6]) =
+            weight(at[6] * record.block() + at[0], at[1], {tap_x, tap_y}, {at[4], at[5]});
+        const RDom x(0, static_cast<int>(axes[0].matrices.taps), "x");
+        half_transformed(at[0], at[1], at[2], tap_y, at[4], at[5], at[6]) = sum(
+            coefficient(axes[0], x, at[2], at[4]) * tap_weights(at[0], at[1], x, tap_y, at[4], at[5], at[6]));
+        const RDom y(0, static_cast<int>(axes[1].matrices.taps), "y");
+        return sum(coefficient(axes[1], y, at[3], at[5]) *
+                   half_transformed(at[0], at[1], at[2], y, at[4], at[5], at[6]));
+    }
+
+    // What tap j of phase q counts at a point; 0 for taps that the phase does not have.
+    static Expr coefficient(const FilteredAxis &axis, const Expr &j, const Expr &point, const Expr &q) {
+        Buffer<double> numbers(static_cast<int>(axis.matrices.taps), static_cast<int>(axis.matrices.points()),
+                               static_cast<int>(axis.weights.size()));
+        numbers.fill(0.0);
+        for (std::size_t phase = 0; phase < axis.weights.size(); phase++) {
+            for (std::size_t p = 0; p < axis.weights[phase].size(); p++) {
+                const std::vector<Rational> &row = axis.weights[phase][p];
+                for (std::size_t tap = 0; tap < row.size(); tap++)
+                    numbers(static_cast<int>(tap), static_cast<int>(p), static_cast<int>(phase)) =
+                        row[tap].to_double();
+            }
+        }
+        return numbers(j, point, q);
+    }
+
     // Which weight a place of the packed tensor holds.
-    Expr packed_weight(const std::vector<Var> &at) {
+    Expr packed_weight() {
         const PhaseConvolution &conv = convolution();
         const std::size_t axes = conv.axes.size();
         const auto range = [&](std::size_t first) {
             return std::vector<Expr>(at.begin() + static_cast<std::ptrdiff_t>(first),
                                      at.begin() + static_cast<std::ptrdiff_t>(first + axes));
         };
+        if (const auto *filtering = std::get_if<CpuFiltering>(&parameters.record.parameters))
+            return transformed_weight(*filtering);
         const auto *columns = std::get_if<CpuColumns>(&parameters.record.parameters);
         if (columns == nullptr && conv.depthwise()) return weight(at[0], 0, range(1), range(1 + axes));
         if (columns == nullptr) {

@@ -275,6 +275,15 @@ CpuPlanar finished(const PhaseConvolution &layer, const TargetFacts &target, Cpu
     return record;
 }
 
+// Functions of so many operations that they are worth bringing results into vectors for.
+bool has_long_activation(const PhaseConvolution &layer) {
+    return std::any_of(layer.epilogue.begin(), layer.epilogue.end(), [](const EpilogueStage &stage) {
+        const auto *activation = std::get_if<Activation>(&stage.operation);
+        return activation != nullptr && activation->kind != ActivationKind::relu &&
+               activation->kind != ActivationKind::leaky_relu && activation->kind != ActivationKind::clamp;
+    });
+}
+
 Choice<CpuColumns> best_columns(const PhaseConvolution &layer, const TargetFacts &target) {
     Choice<CpuColumns> best;
     const double channels = static_cast<double>(layer.channels_per_output());
@@ -286,6 +295,12 @@ Choice<CpuColumns> best_columns(const PhaseConvolution &layer, const TargetFacts
     const std::int64_t weight_bytes =
         column_count(layer) * layer.channels_per_output() * static_cast<std::int64_t>(sizeof(float));
     task.blocks_outermost = weight_bytes > target.l2_bytes / 4;
+    // Of more than four columns a pixel the sums themselves are no vectors, only what is done to them.
+    if (column_count(layer) <= 4) {
+        task.output_lanes = std::min(8, target.vector_lanes);
+    } else if (has_long_activation(layer)) {
+        task.output_lanes = target.vector_lanes;
+    }
     // Long tasks: each computes the rows of columns around it anew.
     if (layer.y().output_size == dynamic_size) {
         task.rows = 16;

@@ -29,6 +29,8 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
         order = {lane, vars.q[0], block};
     } else {
         output.split(c, block, lane, record.lanes, tail).vectorize(lane);
+        const std::int64_t blocks = (layer.output_channels + record.lanes - 1) / record.lanes;
+        if (blocks * record.unroll_phases <= 8) output.unroll(block);
         order = {lane, block, vars.q[0], u};
     }
     output.split(v, rows, row, record.rows, TailStrategy::GuardWithIf);
@@ -68,8 +70,7 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
             int lanes = record.lanes;
             while (lanes > layer.input_channels)
                 lanes /= 2;
-            const bool filtered = layer.weights == WeightSource::filter;
-            staged.vectorize(c, lanes, filtered ? TailStrategy::RoundUp : TailStrategy::ShiftInwards);
+            staged.vectorize(c, lanes, TailStrategy::GuardWithIf).align_storage(c, lanes);
         }
     }
     if (sum.defined()) {

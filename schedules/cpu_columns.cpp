@@ -13,19 +13,6 @@ namespace unstride {
 
 using namespace Halide;
 
-namespace {
-
-// Functions of so many operations that they are worth bringing results into vectors for.
-bool has_long_activation(const PhaseConvolution &layer) {
-    return std::any_of(layer.epilogue.begin(), layer.epilogue.end(), [](const EpilogueStage &stage) {
-        const auto *activation = std::get_if<Activation>(&stage.operation);
-        return activation != nullptr && activation->kind != ActivationKind::relu &&
-               activation->kind != ActivationKind::leaky_relu && activation->kind != ActivationKind::clamp;
-    });
-}
-
-} // namespace
-
 void schedule_cpu_columns(const ColumnSumStages &stages, const PhaseConvolution &layer,
                           const CpuColumns &record) {
     Func output = stages.output, sum = stages.sum, column = stages.column, product = stages.product;
@@ -33,6 +20,7 @@ void schedule_cpu_columns(const ColumnSumStages &stages, const PhaseConvolution 
     const Var n = vars.n, x = vars.x[0], u = vars.u[0], v = vars.u[1], l = stages.l;
     const TailStrategy guard = TailStrategy::GuardWithIf;
 
+    const std::int64_t blocks = (column_count(layer) + record.block() - 1) / record.block();
     Var strip("strip"), in_strip("in_strip"), row("row"), rows("rows");
     Var vector("vector"), in_vector("in_vector");
     output.split(v, rows, row, record.rows, guard);
@@ -44,9 +32,9 @@ void schedule_cpu_columns(const ColumnSumStages &stages, const PhaseConvolution 
         tasks.push_back(strip);
     }
     std::vector<VarOrRVar> order = {vars.c, vars.q[0], along};
-    const bool by_vector = has_long_activation(layer);
+    const bool by_vector = record.output_lanes > 1;
     if (by_vector) {
-        output.split(along, vector, in_vector, record.lanes, guard).vectorize(in_vector);
+        output.split(along, vector, in_vector, record.output_lanes, guard).vectorize(in_vector);
         order = {in_vector, vars.c, vars.q[0], vector};
     }
     order.push_back(vars.q[1]);
@@ -64,10 +52,17 @@ void schedule_cpu_columns(const ColumnSumStages &stages, const PhaseConvolution 
     const int y_phases = static_cast<int>(layer.y().phase_count());
     if (x_phases <= 8 && y_phases <= 8) {
         const OutputImageParam tensor = output.output_buffer();
-        Halide::Stage whole =
-            output.specialize(tensor.dim(1).extent() == x_phases && tensor.dim(3).extent() == y_phases);
-        whole.unroll(vars.q[0]);
-        if (x_phases * y_phases <= 16) whole.unroll(vars.q[1]);
+        const Expr whole = tensor.dim(1).extent() == x_phases && tensor.dim(3).extent() == y_phases;
+        // Vectors of neighbouring phases interleave into dense stores where their distance is known.
+        const int pixel = layer.layout == Layout::nhwc ? static_cast<int>(layer.kernel_output_channels()) : 1;
+        const Expr dense = tensor.dim(1).stride() == pixel && tensor.dim(2).stride() == pixel * x_phases;
+        std::vector<Expr> cases = {whole};
+        if (by_vector) cases.insert(cases.begin(), whole && dense);
+        for (const Expr &condition : cases) {
+            Halide::Stage special = output.specialize(condition);
+            special.unroll(vars.q[0]);
+            if (x_phases * y_phases <= 16) special.unroll(vars.q[1]);
+        }
     }
     if (by_vector) {
         // Sums of a vector of outputs, planar, so that the epilogue reads them as vectors.
@@ -76,14 +71,15 @@ void schedule_cpu_columns(const ColumnSumStages &stages, const PhaseConvolution 
         storage.insert(storage.end(), vars.q.begin(), vars.q.end());
         storage.insert(storage.end(), vars.u.begin() + 1, vars.u.end());
         storage.push_back(n);
-        sum.bound_extent(u, record.lanes).bound_extent(vars.q[0], x_phases).reorder_storage(storage);
+        sum.bound_extent(u, record.output_lanes).bound_extent(vars.q[0], x_phases).reorder_storage(storage);
         for (std::size_t axis = 1; axis < vars.q.size(); axis++)
             sum.bound_extent(vars.q[axis], 1).bound_extent(vars.u[axis], 1);
         sum.bound_extent(n, 1);
+        // Loads at a distance of up to four floats are shuffles of dense ones.
+        if (blocks * record.block() <= 4) sum.vectorize(u).unroll(vars.q[0]);
     }
 
     Var tile("tile"), pixel("pixel"), block("block"), lane("lane");
-    const std::int64_t blocks = (column_count(layer) + record.block() - 1) / record.block();
     column.bound(l, 0, static_cast<int>(blocks * record.block()))
         .store_at(output, fused)
         .compute_at(output, row)

@@ -32,7 +32,13 @@ constexpr auto cpu_columns_fields = std::tuple{std::pair{"lanes", &CpuColumns::l
                                                std::pair{"strip", &CpuColumns::strip},
                                                std::pair{"rows", &CpuColumns::rows},
                                                std::pair{"unroll", &CpuColumns::unroll},
-                                               std::pair{"blocks_outermost", &CpuColumns::blocks_outermost}};
+                                               std::pair{"blocks_outermost", &CpuColumns::blocks_outermost},
+                                               std::pair{"output_lanes", &CpuColumns::output_lanes}};
+constexpr auto cpu_filtering_fields = std::tuple{
+    std::pair{"tile_x", &CpuFiltering::tile_x}, std::pair{"tile_y", &CpuFiltering::tile_y},
+    std::pair{"lanes", &CpuFiltering::lanes},   std::pair{"vectors", &CpuFiltering::vectors},
+    std::pair{"tiles", &CpuFiltering::tiles},   std::pair{"task_tiles", &CpuFiltering::task_tiles},
+    std::pair{"unroll", &CpuFiltering::unroll}, std::pair{"stage_lanes", &CpuFiltering::stage_lanes}};
 constexpr auto cpu_channelwise_fields = std::tuple{
     std::pair{"lanes", &CpuChannelwise::lanes}, std::pair{"lanes_along_x", &CpuChannelwise::lanes_along_x},
     std::pair{"unroll_phases", &CpuChannelwise::unroll_phases}, std::pair{"rows", &CpuChannelwise::rows}};
@@ -45,6 +51,8 @@ constexpr auto gpu_direct_fields = std::tuple{std::pair{"thread_channels", &GpuD
                                               std::pair{"block_x", &GpuDirect::block_x},
                                               std::pair{"block_y", &GpuDirect::block_y},
                                               std::pair{"unroll", &GpuDirect::unroll}};
+constexpr auto autoscheduled_fields = std::tuple{std::pair{"threads", &Autoscheduled::threads},
+                                                 std::pair{"channelwise", &Autoscheduled::channelwise}};
 
 // Beyond every sensible tile, and small enough that products of three fit 64 bits.
 constexpr int largest_number = 1 << 16;
@@ -187,6 +195,51 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
 }
 
 std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,
+                                    const CpuFiltering &r) {
+    if (target.device != Device::cpu) return "cpu_filtering is for CPUs";
+    if (layer.depthwise()) return "cpu_filtering is for layers that sum over channels";
+    if (layer.axes.size() != 2) return "cpu_filtering is for layers of one or two spatial axes";
+    if (layer.layout != Layout::nhwc) return "cpu_filtering is for channels-last tensors";
+    if (layer.numeric == NumericPolicy::exact) return "cpu_filtering does not sum the layer's own products";
+    if (auto reason = violated_lanes(target, r.lanes)) return reason;
+    if (r.tile_x < 1 || r.tile_y < 1 || r.vectors < 1 || r.tiles < 1 || r.task_tiles < 1 || r.unroll < 1)
+        return "tile sizes must be at least 1";
+    if (r.tile_x == 1 && r.tile_y == 1) return "tiles of one output save no products";
+    for (const auto &[axis, tile] : {std::pair{&layer.x(), r.tile_x}, std::pair{&layer.y(), r.tile_y}}) {
+        const std::optional<FilteredAxis> filtered = filtered_axis(*axis, tile);
+        if (!filtered)
+            return fmt::format("an axis of {} taps and input stride {} has no tiles of {} outputs",
+                               axis->max_taps(), axis->input_stride, tile);
+        if (layer.numeric == NumericPolicy::safe && filtered->matrices.points() > safe_filter_points &&
+            !filtered->direct())
+            return fmt::format("tiles of {} outputs of {} taps are less accurate than numeric=safe allows",
+                               tile, filtered->matrices.taps);
+        if (tile > 1 && filtering_gain(*filtered, *axis) <= 1)
+            return fmt::format("tiles of {} outputs of {} taps save no products", tile,
+                               filtered->matrices.taps);
+    }
+    if (r.unroll > 16) return fmt::format("unroll must be at most 16, got {}", r.unroll);
+    if (r.task_tiles % r.tiles != 0) return "tiles must divide task_tiles";
+    const std::int64_t staged = r.stage_lanes > 1 && r.unroll > r.stage_lanes ? 2 * r.tiles : r.tiles;
+    const std::int64_t operands = r.stage_lanes > 1 ? staged : target.fused_multiply_add ? 1 : 3;
+    const std::int64_t used = std::int64_t{r.vectors} * r.tiles + r.vectors + operands;
+    if (used > target.vector_registers) {
+        return fmt::format("the register tile needs {} of {} vector registers", used,
+                           target.vector_registers);
+    }
+    if (target.multiply_by_lane ? (r.stage_lanes != 1 && r.stage_lanes != 4) : r.stage_lanes != 1)
+        return fmt::format("stage_lanes {} is not for this target", r.stage_lanes);
+    if (r.stage_lanes > 1 && (layer.channels_per_output() % r.unroll != 0 || r.unroll % r.stage_lanes != 0))
+        return "stage_lanes must divide unroll, and unroll the input channels";
+    // Each point of a task is used before the next: what is kept is one point's share of all this.
+    const std::int64_t bytes = staged_bytes(layer, {r});
+    if (bytes > 4 * target.l2_bytes && r.task_tiles > r.tiles)
+        return fmt::format("a task stages {} bytes, more than four times the L2 cache's {}", bytes,
+                           target.l2_bytes);
+    return std::nullopt;
+}
+
+std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,
                                     const CpuChannelwise &r) {
     if (target.device != Device::cpu) return "cpu_channelwise is for CPUs";
     if (!layer.depthwise()) return "cpu_channelwise is for layers that keep channels apart";
@@ -231,6 +284,31 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     return std::nullopt;
 }
 
+std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,
+                                    const Autoscheduled &r) {
+    const auto &known = autoschedulers();
+    if (std::find(known.begin(), known.end(), r.scheduler) == known.end())
+        return fmt::format("there is no autoscheduler {}", r.scheduler);
+    if ((r.scheduler == "anderson2021") != (target.device != Device::cpu))
+        return r.scheduler + " does not schedule for this target";
+    if (r.threads < 1) return "threads must be at least 1";
+    if (r.channelwise != layer.depthwise()) return "channelwise must say whether outputs read one channel";
+    return std::nullopt;
+}
+
+// {"family":"autoscheduled","scheduler":NAME,"threads":2,"channelwise":false}
+std::optional<ScheduleRecord> read_autoscheduled(nlohmann::json json, std::string *error) {
+    if (!json.contains("scheduler") || !json["scheduler"].is_string()) {
+        *error = "scheduler is missing or of the wrong type";
+        return std::nullopt;
+    }
+    const std::string scheduler = json["scheduler"];
+    json.erase("scheduler");
+    auto record = read_fields<Autoscheduled>(json, autoscheduled_fields, error);
+    if (record) std::get<Autoscheduled>(record->parameters).scheduler = scheduler;
+    return record;
+}
+
 } // namespace
 
 nlohmann::json to_json(const ScheduleRecord &record) {
@@ -244,6 +322,9 @@ nlohmann::json to_json(const ScheduleRecord &record) {
         nlohmann::json operator()(const CpuColumns &r) {
             return write_fields("cpu_columns", r, cpu_columns_fields);
         }
+        nlohmann::json operator()(const CpuFiltering &r) {
+            return write_fields("cpu_filtering", r, cpu_filtering_fields);
+        }
         nlohmann::json operator()(const CpuChannelwise &r) {
             return write_fields("cpu_channelwise", r, cpu_channelwise_fields);
         }
@@ -252,6 +333,11 @@ nlohmann::json to_json(const ScheduleRecord &record) {
         }
         nlohmann::json operator()(const GpuChannelwise &r) {
             return write_fields("gpu_channelwise", r, gpu_channelwise_fields);
+        }
+        nlohmann::json operator()(const Autoscheduled &r) {
+            nlohmann::json json = write_fields("autoscheduled", r, autoscheduled_fields);
+            json["scheduler"] = r.scheduler;
+            return json;
         }
     };
     return std::visit(Write{}, record.parameters);
@@ -266,17 +352,44 @@ std::optional<ScheduleRecord> record_from_json(const nlohmann::json &json, std::
     if (family == "cpu_direct") return read_fields<CpuDirect>(json, cpu_direct_fields, error);
     if (family == "cpu_planar") return read_fields<CpuPlanar>(json, cpu_planar_fields, error);
     if (family == "cpu_columns") return read_fields<CpuColumns>(json, cpu_columns_fields, error);
+    if (family == "cpu_filtering") return read_fields<CpuFiltering>(json, cpu_filtering_fields, error);
     if (family == "cpu_channelwise") return read_fields<CpuChannelwise>(json, cpu_channelwise_fields, error);
     if (family == "gpu_direct") return read_fields<GpuDirect>(json, gpu_direct_fields, error);
     if (family == "gpu_channelwise") return read_fields<GpuChannelwise>(json, gpu_channelwise_fields, error);
+    if (family == "autoscheduled") return read_autoscheduled(json, error);
     *error = "unknown family " + family;
     return std::nullopt;
+}
+
+const std::vector<std::string> &autoschedulers() {
+    static const std::vector<std::string> names = {"adams2019", "mullapudi2016", "li2018", "anderson2021"};
+    return names;
+}
+
+ScheduleRecord autoscheduled(const PhaseConvolution &layer, const std::string &scheduler, int threads) {
+    return {Autoscheduled{scheduler, threads, layer.depthwise()}};
 }
 
 int block_channels(const ScheduleRecord &record) {
     if (const auto *cpu = std::get_if<CpuDirect>(&record.parameters)) return cpu->lanes * cpu->vectors;
     if (const auto *planar = std::get_if<CpuPlanar>(&record.parameters)) return planar->channels;
+    if (const auto *filtering = std::get_if<CpuFiltering>(&record.parameters)) return filtering->block();
+    // Of every vector's length a multiple.
+    if (std::holds_alternative<Autoscheduled>(record.parameters)) return 16;
     return std::get<GpuDirect>(record.parameters).block_channels;
+}
+
+std::array<FilteredAxis, 2> filtered_axes(const PhaseConvolution &layer, const CpuFiltering &record) {
+    return {filtered_axis(layer.x(), record.tile_x).value(), filtered_axis(layer.y(), record.tile_y).value()};
+}
+
+double error_factor(const PhaseConvolution &layer, const ScheduleRecord &record) {
+    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
+    if (filtering == nullptr) return 1;
+    double factor = 2;
+    for (const FilteredAxis &axis : filtered_axes(layer, *filtering))
+        factor *= axis.matrices.amplification();
+    return factor;
 }
 
 std::int64_t column_slots(const PhaseAxis &axis) {
@@ -301,8 +414,12 @@ const char *compute_generator(const ScheduleRecord &record) {
         const char *operator()(const CpuPlanar &) { return "phase_convolution"; }
         const char *operator()(const GpuDirect &) { return "phase_convolution"; }
         const char *operator()(const CpuColumns &) { return "column_sum"; }
+        const char *operator()(const CpuFiltering &) { return "minimal_filtering"; }
         const char *operator()(const CpuChannelwise &) { return "channelwise"; }
         const char *operator()(const GpuChannelwise &) { return "channelwise"; }
+        const char *operator()(const Autoscheduled &r) {
+            return r.channelwise ? "channelwise" : "phase_convolution";
+        }
     };
     return std::visit(Name{}, record.parameters);
 }
@@ -333,10 +450,15 @@ std::vector<int> packed_extents(const PhaseConvolution &layer, const ScheduleRec
         const int blocks = round_up(column_count(layer), columns->block()) / columns->block();
         return {columns->block(), static_cast<int>(layer.channels_per_output()), blocks};
     }
-    std::vector<int> taps, phases;
+    std::vector<int> taps, phases; // where weights are transformed, points instead of taps
     for (auto axis = layer.axes.rbegin(); axis != layer.axes.rend(); ++axis) {
         taps.push_back(static_cast<int>(std::max<std::int64_t>(axis->max_taps(), 1)));
         phases.push_back(static_cast<int>(axis->phase_count()));
+    }
+    if (const auto *filtering = std::get_if<CpuFiltering>(&record.parameters)) {
+        const std::array<FilteredAxis, 2> axes = filtered_axes(layer, *filtering);
+        for (std::size_t axis = 0; axis < axes.size(); axis++)
+            taps[axis] = static_cast<int>(axes[axis].matrices.points());
     }
     std::vector<int> extents;
     if (layer.depthwise()) {
@@ -366,11 +488,13 @@ TaskShape task_shape(const ScheduleRecord &record) {
         TaskShape operator()(const CpuDirect &r) { return {r.tile_x, r.strip, r.tile_y, r.rows}; }
         TaskShape operator()(const CpuPlanar &r) { return {r.lanes * r.vectors, r.strip, r.tile_y, r.rows}; }
         TaskShape operator()(const CpuColumns &r) { return {1, r.strip, 1, r.rows}; }
+        TaskShape operator()(const CpuFiltering &r) { return {r.tile_x, 0, r.tile_y, 1}; }
         TaskShape operator()(const CpuChannelwise &r) {
             return {r.lanes_along_x ? r.lanes : 1, 0, 1, r.rows};
         }
         TaskShape operator()(const GpuDirect &) { return {}; }
         TaskShape operator()(const GpuChannelwise &) { return {}; }
+        TaskShape operator()(const Autoscheduled &) { return {}; }
     };
     return std::visit(Shape{}, record.parameters);
 }
@@ -389,9 +513,28 @@ Staging staged_input(const PhaseConvolution &layer, std::int64_t channels) {
     return staging;
 }
 
+// Transformed inputs and products of the tiles of a task, whatever the image's size.
+std::vector<Staging> staged_products(const PhaseConvolution &layer, const CpuFiltering &record) {
+    std::int64_t points = 1, product_points = 1;
+    for (const FilteredAxis &axis : filtered_axes(layer, record)) {
+        points *= axis.matrices.points();
+        product_points *= axis.direct() ? 1 : axis.matrices.points(); // a direct axis is summed in registers
+    }
+    Staging transformed, products;
+    transformed.channels = points * layer.kernel_input_channels();
+    products.channels = product_points * record.block();
+    for (Staging *staging : {&transformed, &products}) {
+        staging->scale = {0, 0, 0};
+        staging->extra = {record.task_tiles, 1, 1};
+    }
+    return {transformed, products};
+}
+
 } // namespace
 
 std::vector<Staging> stagings(const PhaseConvolution &layer, const ScheduleRecord &record) {
+    if (const auto *filtering = std::get_if<CpuFiltering>(&record.parameters))
+        return staged_products(layer, *filtering);
     if (std::holds_alternative<CpuDirect>(record.parameters))
         return {staged_input(layer, layer.kernel_input_channels())};
     if (const auto *planar = std::get_if<CpuPlanar>(&record.parameters)) {

@@ -1,6 +1,7 @@
 // A schedule as data: the numbers that a schedule family turns into loops, and what they imply for memory.
 #pragma once
 
+#include "compiler/lowering/minimal_filtering.h"
 #include "compiler/lowering/phase_convolution.h"
 #include "schedules/target_facts.h"
 
@@ -54,9 +55,27 @@ struct CpuColumns {
     int strip = 0; // 0 is the whole row
     int rows = 1;
     int unroll = 1; // input channels in the innermost loop's body
-    bool blocks_outermost =
-        false; // a block of weights goes over a whole row, instead of all blocks over a tile
+    // A block of weights goes over a whole row, instead of all blocks over a tile.
+    bool blocks_outermost = false;
+    int output_lanes = 1; // outputs of one phase whose sums and epilogue are computed as a vector
     bool operator==(const CpuColumns &) const = default;
+
+    int block() const { return lanes * vectors; }
+};
+
+// Minimal filtering on a CPU (compiler/lowering/minimal_filtering.h). A tile is tile_x * tile_y outputs of
+// every phase; a task transforms the inputs of task_tiles tiles, and for each point multiplies them in
+// register tiles of `tiles` tiles by `vectors` vectors of output channels.
+struct CpuFiltering {
+    int tile_x = 1; // outputs of one phase; 1: direct on that axis
+    int tile_y = 1;
+    int lanes = 4;
+    int vectors = 1;
+    int tiles = 1;
+    int task_tiles = 1;
+    int unroll = 1;      // input channels in the innermost loop's body
+    int stage_lanes = 1; // input channels loaded at once and multiplied by lane; 1 broadcasts from memory
+    bool operator==(const CpuFiltering &) const = default;
 
     int block() const { return lanes * vectors; }
 };
@@ -90,8 +109,19 @@ struct GpuChannelwise {
     bool operator==(const GpuChannelwise &) const = default;
 };
 
+// Loops left to one of Halide's autoschedulers, to compare with: no search offers it and no look-up answers
+// with it. The algorithm is that of the direct schedules, or of channelwise ones.
+struct Autoscheduled {
+    std::string scheduler; // one of autoschedulers()
+    int threads = 1;       // that it plans for
+    bool channelwise = false;
+    bool operator==(const Autoscheduled &) const = default;
+};
+
 struct ScheduleRecord {
-    std::variant<CpuDirect, CpuPlanar, CpuColumns, CpuChannelwise, GpuDirect, GpuChannelwise> parameters;
+    std::variant<CpuDirect, CpuPlanar, CpuColumns, CpuFiltering, CpuChannelwise, GpuDirect, GpuChannelwise,
+                 Autoscheduled>
+        parameters;
     bool operator==(const ScheduleRecord &) const = default;
 };
 
@@ -100,8 +130,25 @@ struct ScheduleRecord {
 nlohmann::json to_json(const ScheduleRecord &record);
 std::optional<ScheduleRecord> record_from_json(const nlohmann::json &json, std::string *error);
 
-// Output channels of a block of a direct schedule: what one row of the packed weights holds.
+// Halide's autoschedulers as schedules name them, those for CPUs first: "adams2019", "mullapudi2016",
+// "li2018"; "anderson2021" is for GPUs.
+const std::vector<std::string> &autoschedulers();
+
+// The schedule that an autoscheduler is to make for a layer.
+ScheduleRecord autoscheduled(const PhaseConvolution &layer, const std::string &scheduler, int threads);
+
+// Output channels of a block of a direct or filtering schedule: what one row of the packed weights holds.
 int block_channels(const ScheduleRecord &record);
+
+// The last two axes of a layer in the tiles of a filtering schedule, x first. Precondition:
+// violated_constraint has nothing against it.
+std::array<FilteredAxis, 2> filtered_axes(const PhaseConvolution &layer, const CpuFiltering &record);
+
+// What the bound of an f32 evaluation in the layer's own products is multiplied by for a form that makes
+// others: 1 but for filtering, where it is twice (for the roundings of the transforms) the amplification of
+// both axes. It supposes that the inputs of a tile, and the weights, are of one size: a tile's small outputs
+// carry the error of its large ones.
+double error_factor(const PhaseConvolution &layer, const ScheduleRecord &record);
 
 // Places of one axis in a column: tap * phases + phase, as far as there are such taps.
 std::int64_t column_slots(const PhaseAxis &axis);

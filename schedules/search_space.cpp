@@ -261,6 +261,17 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
         [&] { return idle_threads(layer, task_shape({r}), 1, 1, threads); });
 }
 
+Reason unworthy_of(const PhaseConvolution &, const TargetFacts &, const Autoscheduled &, int) {
+    return "it is there to be compared with";
+}
+
+Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &r, int) {
+    const std::int64_t channels = layer.kernel_output_channels();
+    return first_of(
+        [&] { return wasteful(kept(channels, r.block()), kept(channels, std::min(4, target.vector_lanes))); },
+        [&] { return needlessly_narrow(channels, target, r.lanes); });
+}
+
 Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, const CpuChannelwise &r,
                    int threads) {
     const auto x = outputs(layer.x());
@@ -448,7 +459,7 @@ private:
             for (int vectors = 1; vectors <= 6; vectors++) {
                 for (int tile_x = 1; tile_x <= most_tile_x; tile_x++) {
                     for (int unroll = 1; unroll <= 2; unroll++)
-                        offer_column_tasks({lanes, vectors, tile_x, 0, 64, unroll, false});
+                        offer_column_tasks({lanes, vectors, tile_x, 0, 64, unroll, false, 1});
                 }
             }
         });
@@ -457,17 +468,22 @@ private:
     void offer_column_tasks(CpuColumns tile) {
         if (!worthy_tile(tile)) return;
         const auto y = outputs(layer_.y());
+        const int widest =
+            column_count(layer_) <= 4 ? std::min(8, target_.vector_lanes) : target_.vector_lanes;
         for (const bool blocks_outermost : {false, true}) {
-            tile.blocks_outermost = blocks_outermost;
-            if (y == 1) {
-                tile.rows = 1;
-                for (tile.strip = 32; tile.strip <= 256; tile.strip *= 2)
+            for (const int output_lanes : {1, widest}) {
+                tile.blocks_outermost = blocks_outermost;
+                tile.output_lanes = output_lanes;
+                if (y == 1) {
+                    tile.rows = 1;
+                    for (tile.strip = 32; tile.strip <= 256; tile.strip *= 2)
+                        offer({tile});
+                    continue;
+                }
+                tile.strip = 0;
+                for (tile.rows = 4; tile.rows <= useful(y, 64); tile.rows *= 4)
                     offer({tile});
-                continue;
             }
-            tile.strip = 0;
-            for (tile.rows = 4; tile.rows <= useful(y, 64); tile.rows *= 4)
-                offer({tile});
         }
     }
 

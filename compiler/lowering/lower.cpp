@@ -25,6 +25,7 @@ public:
         const Shape &in = shapes.front(), &out = shapes.back();
         result.batch = in.batch;
         result.layout = layer.input.layout;
+        result.numeric = layer.input.numeric;
         result.input_channels = in.channels;
         result.output_channels = out.channels;
         result.weights = WeightSource::none;

@@ -96,6 +96,7 @@ struct EpilogueStage {
 struct PhaseConvolution {
     std::int64_t batch = 1; // may be dynamic_size
     Layout layout = Layout::nhwc;
+    NumericPolicy numeric = NumericPolicy::safe;
     std::int64_t input_channels = 1;
     std::int64_t output_channels = 1;
     std::int64_t groups = 1;

@@ -3,6 +3,7 @@
 #include "compiler/language/parser.h"
 #include "schedules/analytic_default.h"
 #include "schedules/record.h"
+#include "tests/unit/lowered_layer.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -16,21 +17,6 @@
 namespace unstride {
 namespace {
 
-PhaseConvolution lowered(const std::string &chain) {
-    const ParseResult parsed = parse_layer(chain, "layer");
-    EXPECT_TRUE(parsed.ok()) << chain << ": " << (parsed.ok() ? "" : to_string(parsed.errors[0]));
-    return std::get<PhaseConvolution>(lower(parsed.layers.at(0)));
-}
-
-const TargetFacts &facts(const std::string &instruction_set) {
-    for (const Target &target : all_targets()) {
-        for (const TargetFacts &set : target.instruction_sets)
-            if (set.instruction_set == instruction_set) return set;
-    }
-    ADD_FAILURE() << instruction_set;
-    return all_targets()[0].instruction_sets[0];
-}
-
 // ---- JSON
 // -----------------------------------------------------------------------------------------------------
 
@@ -38,6 +24,7 @@ const TargetFacts &facts(const std::string &instruction_set) {
 const std::vector<ScheduleRecord> &unusual_records() {
     static const std::vector<ScheduleRecord> records = {{CpuDirect{16, 4, 3, 2, 5, 6, 7, 8, true}},
                                                         {CpuColumns{8, 3, 2, 4, 5, 6, true}},
+                                                        {CpuFiltering{3, 2, 8, 5, 6, 7, 9, 4}},
                                                         {CpuChannelwise{16, true, 3, 2}},
                                                         {GpuDirect{2, 8, 64, 16, 3, 5}},
                                                         {GpuChannelwise{16, 8}}};
@@ -201,6 +188,59 @@ TEST(Constraints, CpuColumns) {
     check.expect_on("opencl", "for CPUs");
 }
 
+TEST(Constraints, CpuFiltering) {
+    CpuFiltering tile;
+    tile.tile_x = tile.tile_y = 3;
+    tile.lanes = 16;
+    tile.vectors = 4;
+    tile.tiles = 6;
+    tile.task_tiles = 84;
+    const Violations<CpuFiltering> check(dense, "avx512", tile); // 24 sums, 4 weights, a broadcast: 29 of 32
+    check.expect("lanes", [](CpuFiltering &r) { r.lanes = 32; });
+    check.expect("at least 1", [](CpuFiltering &r) { r.tile_y = 0; });
+    check.expect("at least 1", [](CpuFiltering &r) { r.unroll = 0; });
+    check.expect("unroll must", [](CpuFiltering &r) { r.unroll = 17; });
+    check.expect("tiles must divide", [](CpuFiltering &r) { r.task_tiles = 80; });
+    check.expect("33 of 32", [](CpuFiltering &r) { r.tiles = r.task_tiles = 7; });
+    check.expect("stage_lanes", [](CpuFiltering &r) {
+        r.stage_lanes = 4;
+        r.tiles = r.task_tiles = 5;
+    });
+    check.expect("save no products", [](CpuFiltering &r) { r.tile_x = r.tile_y = 1; });
+    check.expect("tiles of 7", [](CpuFiltering &r) { r.tile_x = 7; });
+    check.expect("4 outputs of 2 taps are less accurate", [](CpuFiltering &r) { r.tile_x = 4; });
+    check.expect("more than four times", [](CpuFiltering &r) { r.task_tiles = 1800; });
+    check.expect_on("sse41", "lanes");
+    check.expect_on("cuda", "CPUs");
+    check.expect_for(depthwise, "sum over channels");
+    check.expect_for("input(f32, 1x8x8x64) | conv(64, kernel=3, stride=2)", "input stride 2");
+    check.expect_for("input(f32, 1x8x8x64) | conv(64, kernel=3, dilation=2)", "no tiles");
+    check.expect_for("input(f32, 1x8x8x64) | conv(64, kernel=6)", "6 taps");
+    check.expect_for("input(f32, 1x8x8x64) | conv(64, kernel=1)", "save no products");
+    check.expect_for("input(f32, 1x8x64) | conv(64, kernel=2)", "3 outputs of 1 taps save no products");
+    check.expect_for("input(f32, 1x8x8x8x64) | conv(64, kernel=2)", "two spatial axes");
+    check.expect_for("input(f32, 1x64x8x8, layout=nchw) | conv(64, kernel=2)", "channels-last");
+    check.expect_for("input(f32, 1x8x8x64, numeric=exact) | conv(64, kernel=2)", "own products");
+    check.expect_for("input(f32, 1x8x8x64) | conv(64, kernel=3)", "3 outputs of 3 taps are less accurate");
+
+    tile.tile_x = 5;
+    const std::string fast = "input(f32, 1x8x8x64, numeric=fast) | transposed_conv(64, kernel=4, stride=2)";
+    EXPECT_FALSE(violated_constraint(lowered(fast), facts("avx512"), {tile}).has_value());
+    tile.tile_x = 3;
+    tile.tile_y = 1; // direct on one axis
+    EXPECT_FALSE(violated_constraint(lowered(dense), facts("avx512"), {tile}).has_value());
+    EXPECT_FALSE(
+        violated_constraint(lowered("input(f32, 1x8x64) | conv(64, kernel=2)"), facts("avx512"), {tile})
+            .has_value());
+    const CpuFiltering lanes{3, 3, 4, 4, 5, 35, 4, 4}; // 20 sums, 4 weights, 5 tiles: 29 of 32
+    const Violations<CpuFiltering> neon(dense, "neon", lanes);
+    neon.expect("stage_lanes must divide", [](CpuFiltering &r) {
+        r.unroll = 6;
+        r.tiles = r.task_tiles = 4;
+    });
+    neon.expect("34 of 32", [](CpuFiltering &r) { r.unroll = 8; });
+}
+
 TEST(Constraints, CpuChannelwise) {
     CpuChannelwise record;
     record.lanes = 8;
@@ -328,6 +368,26 @@ TEST(Packed, DirectWeightsAreBlocksOfChannels) {
               (Extents{32, 24, 1, 1, 2, 2, 4}));
 }
 
+ScheduleRecord filtering(int tile_x, int tile_y) {
+    CpuFiltering record;
+    record.tile_x = tile_x;
+    record.tile_y = tile_y;
+    record.lanes = 8;
+    record.vectors = 3;
+    record.tiles = 2;
+    record.task_tiles = 10;
+    return {record};
+}
+
+TEST(Packed, FilteringWeightsHavePointsForTaps) {
+    const std::string chain = "input(f32, 1x6x5x24) | transposed_conv(100, kernel=5x4, stride=3x2)";
+    EXPECT_EQ(packed_extents(lowered(chain), filtering(3, 2)), (Extents{24, 24, 4, 3, 2, 3, 5}));
+    EXPECT_EQ(packed_extents(lowered(chain), filtering(3, 1)), (Extents{24, 24, 4, 2, 2, 3, 5}));
+    EXPECT_EQ(packed_extents(lowered("input(f32, 1x6x8) | conv(30, kernel=3, groups=2)"), filtering(2, 1)),
+              (Extents{24, 4, 4, 1, 1, 1, 1}));
+    EXPECT_EQ(parameter_extents(lowered(chain + " | bias"), filtering(3, 2)), (std::array<int, 2>{120, 1}));
+}
+
 TEST(Packed, ColumnWeightsAreBlocksOfColumns) {
     EXPECT_EQ(packed_extents(lowered("input(f32, 1x6x5x24) | transposed_conv(3, kernel=4, stride=2)"),
                              columns(8, 3)),
@@ -385,6 +445,28 @@ void expect_staging(const std::vector<Staging> &stagings, std::int64_t channels,
     EXPECT_EQ(stagings[0].channels, channels);
     EXPECT_EQ(stagings[0].scale, scale);
     EXPECT_EQ(stagings[0].extra, extra);
+}
+
+TEST(Stagings, OfAFilteringTaskAreTransformedInputsAndProducts) {
+    const PhaseConvolution layer = lowered("input(f32, 1x64x64x20) | conv(40, kernel=3, groups=2)");
+    const std::vector<Staging> both = stagings(layer, filtering(2, 2));
+    ASSERT_EQ(both.size(), 2u);
+    EXPECT_EQ(both[0].channels, 16 * 10);
+    EXPECT_EQ(both[1].channels, 16 * 24);
+    const std::vector<Staging> mixed = stagings(layer, filtering(2, 1)); // taps of y are summed in registers
+    EXPECT_EQ(mixed[0].channels, 4 * 3 * 10);
+    EXPECT_EQ(mixed[1].channels, 4 * 24);
+    for (const Staging &staging : both) {
+        EXPECT_EQ(staging.scale, (std::array<std::int64_t, 3>{0, 0, 0}));
+        EXPECT_EQ(staging.extra, (std::array<std::int64_t, 3>{10, 1, 1}));
+    }
+    EXPECT_EQ(staged_bytes(layer, filtering(2, 2)), 10 * 16 * (10 + 24) * 4);
+}
+
+TEST(ErrorFactor, IsOneWhereTheProductsAreTheLayersOwn) {
+    EXPECT_EQ(error_factor(lowered(dense), direct(8, 3)), 1);
+    EXPECT_DOUBLE_EQ(error_factor(lowered(dense), filtering(3, 3)), 2 * 3 * 3);
+    EXPECT_DOUBLE_EQ(error_factor(lowered(dense), filtering(3, 1)), 2 * 3);
 }
 
 TEST(Stagings, OfADirectTaskAreItsInput) {
@@ -483,6 +565,7 @@ TEST(Record, NamesItsGeneratorAndTask) {
     EXPECT_STREQ(compute_generator({CpuDirect{}}), "phase_convolution");
     EXPECT_STREQ(compute_generator({GpuDirect{}}), "phase_convolution");
     EXPECT_STREQ(compute_generator({CpuColumns{}}), "column_sum");
+    EXPECT_STREQ(compute_generator({CpuFiltering{}}), "minimal_filtering");
     EXPECT_STREQ(compute_generator({CpuChannelwise{}}), "channelwise");
     EXPECT_STREQ(compute_generator({GpuChannelwise{}}), "channelwise");
     EXPECT_EQ(block_channels(direct(8, 3)), 24);
@@ -496,7 +579,8 @@ TEST(Record, NamesItsGeneratorAndTask) {
     };
     expect_task(unusual_records()[0], 3, 5, 2, 6);
     expect_task(unusual_records()[1], 1, 4, 1, 5);
-    expect_task(unusual_records()[2], 16, 0, 1, 2);
+    expect_task(unusual_records()[2], 3, 0, 2, 1);
+    expect_task(unusual_records()[3], 16, 0, 1, 2);
 }
 
 // ---- The default schedule

@@ -1,0 +1,105 @@
+// Minimal filtering (Winograd's, by Toom and Cook's way): m outputs of a filter of r taps from m + r - 1
+// products instead of m * r.
+//
+//     y = A^T [(G g) * (B^T d)]      y_i = sum over j < r of g_j d_(i+j), i < m
+//
+// G evaluates the filter, as a polynomial, at n = m + r - 1 points; A^T and B^T are the transposes of
+// evaluating and interpolating. All entries are exact: what of them is rounded, and when, the generators
+// decide.
+#pragma once
+
+#include "compiler/lowering/phase_convolution.h"
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace unstride {
+
+// A fraction in lowest terms with a positive denominator. Arithmetic is exact: a result that 64 bits do not
+// hold throws std::overflow_error, division by zero std::domain_error.
+class Rational {
+public:
+    Rational(std::int64_t numerator = 0, std::int64_t denominator = 1);
+
+    std::int64_t numerator() const { return numerator_; }
+    std::int64_t denominator() const { return denominator_; }
+    double to_double() const; // correctly rounded where numerator and denominator are below 2^53
+    Rational magnitude() const { return numerator_ < 0 ? -*this : *this; }
+
+    Rational operator-() const;
+    Rational operator+(const Rational &other) const;
+    Rational operator-(const Rational &other) const { return *this + -other; }
+    Rational operator*(const Rational &other) const;
+    Rational operator/(const Rational &other) const;
+    bool operator==(const Rational &) const = default;
+
+private:
+    std::int64_t numerator_, denominator_;
+};
+
+using RationalMatrix = std::vector<std::vector<Rational>>; // by rows
+
+// The largest filter that is transformed, and the most outputs that one transform makes.
+inline constexpr std::int64_t largest_filter = 5, largest_filter_tile = 6;
+
+// Up to this many points an axis is, by measurement, at least as accurate as the direct sum (points 0, 1, -1
+// and infinity: tables of small whole numbers and halves).
+inline constexpr std::int64_t safe_filter_points = 4;
+
+// The matrices of F(m, r). Denominators of the interpolation stand in `weight`, so that `input` and `output`
+// hold dyadic numbers, which are exact in f32, where the points are dyadic.
+struct FilterMatrices {
+    std::int64_t outputs = 1; // m
+    std::int64_t taps = 1;    // r
+    RationalMatrix input;     // B^T, n x n
+    RationalMatrix weight;    // G, n x r
+    RationalMatrix output;    // A^T, m x n
+
+    std::int64_t points() const { return outputs + taps - 1; }
+    // One factor of the worst-case error in units of the direct form's: the largest of the sums of
+    // |A^T| [(|G| 1) * (|B^T| 1)], over r.
+    double amplification() const;
+};
+
+// F(m, r) from n - 1 different finite points and infinity. With one output or one tap nothing can be saved:
+// then the products are those of the plain sum, and the points are not used. Precondition: that many points.
+FilterMatrices filter_matrices(std::int64_t outputs, std::int64_t taps, const std::vector<Rational> &points);
+
+// Finite points with the least measured error for n = count + 1 products, 1 <= count <= 9.
+const std::vector<Rational> &filter_points(std::int64_t count);
+
+// An axis of a phase convolution in tiles of m outputs of every phase. All phases read their taps from one
+// window of n = m + r - 1 inputs a tile, where r is the most taps of a phase:
+//
+//     tile t has the inputs m * t + window_begin + k, k < n,
+//     and yields of phase q the outputs u = m * t - shift[q] + i, i < m.
+//
+// Phases whose taps begin later in the input yield outputs that lie before (shift > 0). A phase of fewer taps
+// than r has zeros beside its own; products with a zero are not made.
+struct FilteredAxis {
+    FilterMatrices matrices;
+    std::int64_t window_begin = 0;
+    std::vector<std::int64_t> shift; // of each phase, none negative
+    // Transformed weight of phase q at point p: the sum over its taps j of weights[q][p][j] * w_j.
+    std::vector<RationalMatrix> weights;
+
+    bool direct() const { return matrices.outputs == 1; }
+    std::int64_t largest_shift() const;
+    // True if the product of phase q at point p is not with zero whatever the layer's weights are.
+    bool multiplies(std::int64_t q, std::int64_t p) const;
+    // Of one tile, all phases, one channel.
+    std::int64_t products() const;
+    // Tiles that cover `outputs` of every phase.
+    std::int64_t tiles(std::int64_t outputs) const;
+};
+
+// Null where the axis cannot be tiled like that: inputs that are read by steps, more than largest_filter taps
+// or largest_filter_tile outputs (any number of taps for outputs = 1), or no phase with a tap.
+std::optional<FilteredAxis> filtered_axis(const PhaseAxis &axis, std::int64_t outputs);
+
+// Products of the direct form for each one of the filtered axis; 1 for outputs = 1. An axis gains if it is
+// above 1.
+double filtering_gain(const FilteredAxis &filtered, const PhaseAxis &axis);
+
+} // namespace unstride
