@@ -9,8 +9,13 @@ include(GNUInstallDirs)
 install(TARGETS unstride RUNTIME DESTINATION bin)
 set_target_properties(unstride-generators PROPERTIES INSTALL_RPATH "$ORIGIN")
 install(TARGETS unstride-generators RUNTIME DESTINATION libexec/unstride)
+install(TARGETS unstride_count_instructions LIBRARY DESTINATION libexec/unstride)
 install(FILES $<TARGET_FILE:Halide::Halide> DESTINATION libexec/unstride
     PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
+get_target_property(unstride_halide_library Halide::Halide LOCATION)
+cmake_path(GET unstride_halide_library PARENT_PATH unstride_halide_folder)
+file(GLOB unstride_autoschedulers ${unstride_halide_folder}/libautoschedule_*.so)
+install(FILES ${unstride_autoschedulers} DESTINATION libexec/unstride)
 install(DIRECTORY ${CMAKE_BINARY_DIR}/share/unstride/runtime ${CMAKE_BINARY_DIR}/share/unstride/schedules
     DESTINATION share/unstride)
 

@@ -21,10 +21,12 @@ python=/usr/bin/python3 # not the first one in PATH, which may be a version mana
 # the same list serves systems without Debian's package manager.
 missing_packages() {
     command -v git >/dev/null || echo git
+    command -v chromium >/dev/null || echo chromium
     command -v g++ >/dev/null || echo g++
     command -v pkg-config >/dev/null || echo pkg-config
     command -v qemu-aarch64 >/dev/null || echo qemu-user
     command -v aarch64-linux-gnu-g++ >/dev/null || echo g++-aarch64-linux-gnu
+    command -v llvm-config-19 >/dev/null || echo llvm-19-dev
     "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
     compgen -G '/etc/OpenCL/vendors/pocl*.icd' >/dev/null || echo pocl-opencl-icd
     compgen -G '/usr/lib*/*/libOpenCL.so.1' >/dev/null || compgen -G '/usr/lib*/libOpenCL.so.1' >/dev/null ||

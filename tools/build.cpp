@@ -3,6 +3,8 @@
 #include "tools/known_weights.h"
 #include "tools/library/library_builder.h"
 #include "tools/library/schedule_source.h"
+#include "tools/tune/tuner.h"
+#include "tools/tune/verify.h"
 #include "tools/weights.h"
 
 #include <CLI/CLI.hpp>
@@ -27,7 +29,7 @@ struct BuildOptions {
     std::string database;
     LookupGrade worst_grade = LookupGrade::analytic_default;
     int jobs = 0;
-    bool quiet = false, exact = false, tensorflow_filters = false;
+    bool quiet = false, exact = false, tensorflow_filters = false, verify = false;
 };
 
 // The targets with these of their instruction sets only; an error where a target keeps none or a name is
@@ -87,6 +89,42 @@ void print_schedules(const BuiltLibrary &built) {
     fmt::print("{}\n", line);
 }
 
+// Compares what recorded schedules compute with the reference; prints all errors. Defaults are not checked,
+// and neither is what no program here can run.
+bool verify_schedules(const BuildRequest &request, const ScheduleSource &schedules) {
+    const Result<Installation> installation = find_installation();
+    if (!installation) {
+        print_error(installation.error());
+        return false;
+    }
+    bool right = true;
+    for (const Target *target : request.targets) {
+        const auto runner = make_runner(default_runner(*target), *target);
+        for (const TargetFacts &facts : target->instruction_sets) {
+            if (!runner || !runs_here(*target, facts)) {
+                print_warning(fmt::format("--verify: code for {} does not run on this machine, its schedules "
+                                          "are not checked",
+                                          facts.instruction_set));
+                continue;
+            }
+            for (const Layer &layer : request.layers) {
+                const auto lowered = lower(layer);
+                const auto *convolution = std::get_if<PhaseConvolution>(&lowered);
+                if (convolution == nullptr) continue; // the build tells why
+                const LookupResult found = schedules.find(layer, *convolution, *target, facts);
+                if (found.source.empty()) continue;
+                const auto checked =
+                    check_on_odd_sizes(layer, *target, facts, found.schedule, *installation, **runner);
+                if (checked) continue;
+                print_error(fmt::format("layer {} for {}: the schedule of {} is not right: {}", layer.name,
+                                        facts.instruction_set, found.source, checked.error()));
+                right = false;
+            }
+        }
+    }
+    return right;
+}
+
 int build(const BuildOptions &options) {
     BuildRequest request;
     request.folder = options.folder;
@@ -127,6 +165,10 @@ int build(const BuildOptions &options) {
     const Result<ScheduleSource> schedules = open_schedules(options.database);
     if (!schedules) {
         print_error(schedules.error());
+        remove_outputs(request.folder, request.name, request.targets);
+        return 1;
+    }
+    if (options.verify && !verify_schedules(request, *schedules)) {
         remove_outputs(request.folder, request.name, request.targets);
         return 1;
     }
@@ -184,6 +226,9 @@ void add_build_command(CLI::App &app, int *exit_code) {
             },
             "The least grade of a schedule to accept: " + grade_options())
         ->type_name("GRADE");
+    command->add_flag("--verify", options->verify,
+                      "Compare what every recorded schedule computes with the reference, on odd sizes too, "
+                      "before building with it");
     command->add_option("--layer", options->layers, "Only this layer, may be given several times")
         ->type_name("LAYER");
     command

@@ -19,8 +19,11 @@ namespace unstride {
 // Each adds its options to the app; when its subcommand is given, it runs and stores the exit code.
 void add_build_command(CLI::App &app, int *exit_code);
 void add_run_command(CLI::App &app, int *exit_code);
+void add_compare_command(CLI::App &app, int *exit_code);
 void add_describe_command(CLI::App &app, int *exit_code);
 void add_init_command(CLI::App &app, int *exit_code);
+void add_inspect_command(CLI::App &app, int *exit_code);
+void add_tune_command(CLI::App &app, int *exit_code);
 
 // "unstride: error: TEXT" on standard error, `error` in red on a terminal.
 void print_error(const std::string &text);

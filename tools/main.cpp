@@ -15,8 +15,11 @@ int main(int argc, char **argv) {
     int exit_code = 0;
     unstride::add_build_command(app, &exit_code);
     unstride::add_run_command(app, &exit_code);
+    unstride::add_compare_command(app, &exit_code);
     unstride::add_describe_command(app, &exit_code);
     unstride::add_init_command(app, &exit_code);
+    unstride::add_inspect_command(app, &exit_code);
+    unstride::add_tune_command(app, &exit_code);
     try {
         app.parse(argc, argv);
         return exit_code;

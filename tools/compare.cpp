@@ -1,0 +1,304 @@
+// `unstride compare`: schedules against each other, or results against earlier ones.
+#include "tools/commands.h"
+#include "tools/compare/comparison.h"
+#include "tools/compare/database_results.h"
+#include "tools/compare/live.h"
+#include "tools/compare/tables.h"
+#include "tools/files.h"
+#include "tools/report/report.h"
+#include "tools/tune/tuner.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <set>
+#include <unistd.h>
+
+namespace unstride {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// What the command answers; 2 is wrong usage, as everywhere.
+enum ExitCode { exit_success = 0, exit_regression = 1, exit_usage = 2, exit_failed = 3 };
+
+struct CompareOptions {
+    std::vector<std::string> inputs, layers, instruction_sets, schedules{"tuned", "default"};
+    std::string target = host_target().name, runner = "local", database, baseline, format = "text", output;
+    std::string fail_on, threshold = "2%";
+    int threads = 0, rounds = TimingProtocol().rounds;
+    bool cold = false, quiet = false;
+};
+
+int refuse(int code, const std::string &text) {
+    print_error(text);
+    return code;
+}
+
+// "2%" or "0.02" as a fraction.
+std::optional<double> fraction(std::string text) {
+    const bool percent = !text.empty() && text.back() == '%';
+    if (percent) text.pop_back();
+    std::size_t end = 0;
+    double value = -1;
+    try {
+        value = std::stod(text, &end);
+    } catch (const std::exception &) {
+        return std::nullopt;
+    }
+    if (percent) value /= 100;
+    return end == text.size() && value >= 0 && value < 1 ? std::optional(value) : std::nullopt;
+}
+
+bool is_layer_file(const std::string &path) {
+    return fs::path(path).extension() == ".layers";
+}
+
+// The instruction sets to measure: those asked for, else the best that can run.
+Result<std::vector<std::string>> instruction_sets(const CompareOptions &options, const Target &target) {
+    std::vector<std::string> known;
+    for (const TargetFacts &facts : target.instruction_sets)
+        known.push_back(facts.instruction_set);
+    for (const std::string &name : options.instruction_sets) {
+        if (std::find(known.begin(), known.end(), name) == known.end())
+            return Error{fmt::format("target {} has no instruction set '{}'; it has {}", target.name, name,
+                                     fmt::join(known, ", "))};
+    }
+    if (!options.instruction_sets.empty()) return options.instruction_sets;
+    if (target.name != host_target().name) return std::vector{known.front()};
+    const std::vector<TargetFacts> own = own_instruction_sets();
+    if (own.empty()) return Error{"this processor has none of the instruction sets of " + target.name};
+    return std::vector{own.front().instruction_set};
+}
+
+// The options and file names as they were given, without the folders of files.
+std::string command_line(const CompareOptions &options, const std::vector<std::string> &sets) {
+    std::string text = "unstride compare " + fs::path(options.inputs.front()).filename().string();
+    for (const std::string &layer : options.layers)
+        text += " --layer " + layer;
+    text += " --target " + options.target;
+    for (const std::string &set : sets)
+        text += " --instruction-set " + set;
+    std::vector<std::string> schedules;
+    for (const std::string &schedule : options.schedules)
+        schedules.push_back(fs::path(schedule).filename().string());
+    text += fmt::format(" --schedules {}", fmt::join(schedules, ","));
+    if (options.threads > 0) text += fmt::format(" --threads {}", options.threads);
+    text += fmt::format(" --rounds {}", options.rounds);
+    return options.cold ? text + " --cold" : text;
+}
+
+// Results, or the exit code of what prevented them.
+struct Input {
+    std::optional<Results> results;
+    int exit_code = exit_success;
+};
+
+Input measure(const CompareOptions &options) {
+    if (options.inputs.size() > 1)
+        return {{}, refuse(exit_usage, "schedules are compared for one file of layers at a time")};
+    const Target *target = find_target(options.target);
+    if (target == nullptr)
+        return {{},
+                refuse(exit_usage,
+                       fmt::format("unknown target '{}'; there are {}", options.target, target_names()))};
+    const auto sets = instruction_sets(options, *target);
+    if (!sets) return {{}, refuse(exit_usage, sets.error())};
+    std::set<std::string> seen;
+    for (const std::string &schedule : options.schedules) {
+        if (!names_schedule(schedule))
+            return {{},
+                    refuse(exit_usage,
+                           fmt::format("unknown schedule '{}'; there are {}", schedule, schedule_names()))};
+        if (!seen.insert(schedule).second)
+            return {{}, refuse(exit_usage, fmt::format("schedule '{}' is given twice", schedule))};
+    }
+    const auto layers = load_layers(options.inputs.front(), options.layers);
+    if (!layers) return {{}, exit_failed};
+    LiveRequest request;
+    request.layers = *layers;
+    request.target = target;
+    request.instruction_sets = *sets;
+    request.schedules = options.schedules;
+    request.runner = options.runner;
+    request.database = options.database;
+    request.threads = options.threads;
+    request.protocol.rounds = options.rounds;
+    request.protocol.cold = options.cold;
+    request.command = command_line(options, *sets);
+    request.quiet = options.quiet;
+    Result<Results> results = measure_schedules(request);
+    if (!results) return {{}, refuse(exit_failed, results.error())};
+    return {std::move(*results), exit_success};
+}
+
+// The results that a report carries.
+Result<Results> read_report(const fs::path &path) {
+    const Result<std::string> page = read_file(path);
+    if (!page) return Error{page.error()};
+    const auto json = json_of_report(*page);
+    if (!json) return Error{path.string() + ": is no report that this program wrote"};
+    return results_from_text(*json, path.string());
+}
+
+Result<Results> read_input(const CompareOptions &options, const fs::path &path) {
+    if (path.extension() == ".json" || path.extension() == ".html") {
+        Result<Results> results = path.extension() == ".html" ? read_report(path) : read_results(path);
+        if (!results) return results;
+        const std::string file = path.filename().string();
+        const bool several = results->sources.size() > 1;
+        for (ResultSource &source : results->sources) {
+            if (!several)
+                source.name = file;
+            else if (options.inputs.size() > 1)
+                source.name = fmt::format("{}: {}", file, source.name);
+        }
+        return results;
+    }
+    std::vector<std::string> problems;
+    Result<Results> results = read_database_results(path, &problems);
+    for (const std::string &problem : problems) {
+        if (!options.quiet) print_warning(problem + "; the line is skipped");
+    }
+    return results;
+}
+
+Input read_inputs(const CompareOptions &options) {
+    Results all;
+    for (const std::string &input : options.inputs) {
+        const fs::path path = input;
+        std::error_code ignored;
+        if (!fs::exists(path, ignored))
+            return {{}, refuse(exit_failed, input + ": there is no such file or folder")};
+        const std::string extension = path.extension().string();
+        if (!fs::is_directory(path, ignored) && extension != ".json" && extension != ".html" &&
+            extension != ".jsonl") {
+            return {{},
+                    refuse(exit_usage, input +
+                                           ": name results (.json, .html), records (.jsonl or a folder), or "
+                                           "one file of layers (.layers)")};
+        }
+        Result<Results> results = read_input(options, path);
+        if (!results) return {{}, refuse(exit_failed, results.error())};
+        merge(&all, std::move(*results));
+    }
+    return {std::move(all), exit_success};
+}
+
+std::string rendered(const CompareOptions &options, const Comparison &comparison) {
+    if (options.format == "json")
+        return to_json(comparison).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    if (options.format == "md") return markdown_table(comparison);
+    if (options.format == "html") return html_report(comparison);
+    return text_table(comparison);
+}
+
+bool all_measured(const Comparison &comparison) {
+    const auto &rows = comparison.results.rows;
+    return std::all_of(rows.begin(), rows.end(),
+                       [](const ResultRow &row) { return row.status == TuningStatus::ok; });
+}
+
+int run_compare(const CompareOptions &options) {
+    const auto threshold = fraction(options.threshold);
+    if (!threshold) {
+        return refuse(exit_usage, fmt::format("--threshold: expected a share from 0 to 1 such as 2% or 0.02, "
+                                              "got '{}'",
+                                              options.threshold));
+    }
+    if (options.format == "html" && options.output.empty() && isatty(STDOUT_FILENO) != 0)
+        return refuse(exit_usage, "--format html: name a file with -o, or redirect the output");
+    const bool live = std::any_of(options.inputs.begin(), options.inputs.end(), is_layer_file);
+    Input input = live ? measure(options) : read_inputs(options);
+    if (!input.results) return input.exit_code;
+    ComparisonOptions settings;
+    settings.baseline = options.baseline;
+    settings.threshold = *threshold;
+    if (!live) {
+        settings.layers = options.layers;
+        settings.instruction_sets = options.instruction_sets;
+    }
+    const Result<Comparison> comparison = compare(std::move(*input.results), settings);
+    if (!comparison) return refuse(exit_usage, comparison.error());
+    const std::string text = rendered(options, *comparison);
+    if (options.output.empty()) {
+        if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+            return refuse(exit_failed, "standard output: cannot write");
+    } else if (const Result<void> written = write_file_atomically(options.output, text); !written) {
+        return refuse(exit_failed, written.error());
+    }
+    if (options.fail_on == "regression" && comparison->regression()) return exit_regression;
+    return live && !all_measured(*comparison) ? exit_failed : exit_success;
+}
+
+} // namespace
+
+void add_compare_command(CLI::App &app, int *exit_code) {
+    auto options = std::make_shared<CompareOptions>();
+    CLI::App *command = app.add_subcommand(
+        "compare", "Measure schedules of layers side by side, or compare results with earlier ones");
+    command
+        ->add_option("inputs", options->inputs,
+                     "One FILE.layers, whose schedules are measured; or results (.json, or a report) and "
+                     "tuning records "
+                     "(.jsonl or a folder)")
+        ->required()
+        ->type_name("INPUT");
+    command->add_option("--layer", options->layers, "Only this layer, may be given several times")
+        ->type_name("LAYER");
+    command->add_option("--target,-t", options->target, "Target to measure on: " + target_names())
+        ->capture_default_str()
+        ->type_name("TARGET");
+    command
+        ->add_option("--instruction-set", options->instruction_sets,
+                     "Only this instruction set, may be given several times (measuring: the best of this "
+                     "processor)")
+        ->type_name("SET");
+    command->add_option("--schedules", options->schedules, "What to measure: " + schedule_names())
+        ->delimiter(',')
+        ->capture_default_str()
+        ->type_name("LIST");
+    add_database_option(command, &options->database);
+    command->add_option("--runner", options->runner, "Where to measure: local, ssh:HOST or command:PREFIX")
+        ->capture_default_str()
+        ->type_name("RUNNER");
+    command->add_option("--threads", options->threads, "Threads of a call (default: all processors)")
+        ->check(CLI::Range(1, 1024));
+    command->add_option("--rounds", options->rounds, "Interleaved rounds of measuring")
+        ->capture_default_str()
+        ->check(CLI::Range(2, 1000));
+    command->add_flag("--cold", options->cold, "Empty the caches before each call");
+    command
+        ->add_option("--baseline", options->baseline,
+                     "What all else is compared with: a schedule, or one of several files (default: "
+                     "'default', or the first)")
+        ->type_name("NAME");
+    command
+        ->add_option("--threshold", options->threshold,
+                     "The least difference that counts, such as 2% or 0.02")
+        ->capture_default_str()
+        ->type_name("SHARE");
+    command->add_option("--format", options->format, "text, json, md or html")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"text", "json", "md", "html"}));
+    command->add_option("-o,--out", options->output, "File to write instead of standard output")
+        ->type_name("FILE");
+    command
+        ->add_option("--fail-on", options->fail_on,
+                     "regression: exit code 1 if something is slower than the baseline, or fails where that "
+                     "does not")
+        ->check(CLI::IsMember({"regression"}));
+    command->add_flag("--quiet,-q", options->quiet, "No progress, no warnings of skipped lines");
+    command->footer("Exit codes: 0 success, 1 regression (with --fail-on), 2 wrong usage, 3 reading or "
+                    "measuring failed,\nif only for one schedule.");
+    command->callback([options, exit_code] { *exit_code = run_compare(*options); });
+}
+
+} // namespace unstride

@@ -1,0 +1,40 @@
+// What `unstride tune` and `unstride tune verify` print.
+#pragma once
+
+#include "tools/tune/tuner.h"
+#include "tools/tune/verify.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+namespace unstride {
+
+// One line that is rewritten on a terminal; elsewhere a line for each layer and every ten seconds.
+class TuneProgressLine {
+public:
+    explicit TuneProgressLine(bool quiet);
+    ~TuneProgressLine() { clear(); }
+    TuneProgressLine(const TuneProgressLine &) = delete;
+    TuneProgressLine &operator=(const TuneProgressLine &) = delete;
+
+    void show(const TuneProgress &progress);
+    void clear();
+
+private:
+    const bool quiet_, terminal_;
+    bool open_ = false;
+    std::string layer_; // last shown, with its instruction set
+    std::chrono::steady_clock::time_point last_;
+};
+
+// A line for each result, then the failures of each with the first error of each kind.
+std::string tune_table(const std::vector<TuneResult> &results);
+std::string verify_table(const std::vector<VerifyResult> &results);
+
+nlohmann::ordered_json to_json(const TuneResult &result);
+nlohmann::ordered_json to_json(const VerifyResult &result);
+
+} // namespace unstride

@@ -1,0 +1,242 @@
+// The same candidates and sessions as tuning, for schedules that are in use.
+#include "tools/tune/verify.h"
+
+#include "compiler/language/parser.h"
+#include "compiler/language/printer.h"
+#include "compiler/language/shapes.h"
+#include "compiler/lowering/costs.h"
+#include "schedules/analytic_default.h"
+#include "tools/files.h"
+#include "tools/measure/problem_data.h"
+#include "tools/measure/session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+namespace unstride {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr double moderate = 1e9;          // multiplications of a call, which the reference does in seconds
+constexpr std::size_t fixed_variants = 2; // that stand for open sizes
+constexpr std::size_t rivals = 2;         // next to the chosen one and the default
+
+Layer with_open_sizes(Layer layer) {
+    layer.input.batch = dynamic_size;
+    std::fill(layer.input.spatial.begin(), layer.input.spatial.end(), dynamic_size);
+    return layer;
+}
+
+// Whether the schedule can be used for the layer at all.
+bool suits(const Layer &layer, const TargetFacts &facts, const ScheduleRecord &schedule) {
+    if (!check_shapes(layer).empty()) return false;
+    const auto lowered = lower(layer);
+    const auto *convolution = std::get_if<PhaseConvolution>(&lowered);
+    return convolution != nullptr && !violated_constraint(*convolution, facts, schedule);
+}
+
+// Layers that only differ in their sizes, to try the schedule on.
+std::vector<Layer> odd_variants(const Layer &layer, const TargetFacts &facts,
+                                const ScheduleRecord &schedule) {
+    if (const Layer open = with_open_sizes(layer); suits(open, facts, schedule)) return {open};
+    std::vector<Layer> variants;
+    for (const std::int64_t size : {5, 11, 7, 17, 4, 12, 33, 64}) {
+        Layer odd = layer;
+        odd.input.batch = 2;
+        std::int64_t next = size;
+        for (std::int64_t &axis : odd.input.spatial) {
+            axis = next;
+            next += size % 2 == 1 ? 2 : size;
+        }
+        if (variants.size() < fixed_variants && suits(odd, facts, schedule)) variants.push_back(odd);
+    }
+    return variants;
+}
+
+bool is_moderate(const Layer &layer) {
+    const std::vector<Layer> sizes = measured_sizes(layer);
+    if (sizes.empty()) return false;
+    const Layer &timed = sizes.back();
+    const auto lowered = lower(timed);
+    const auto *convolution = std::get_if<PhaseConvolution>(&lowered);
+    return convolution != nullptr &&
+           costs(*convolution, timed.input.batch, timed.input.spatial).multiplications <= moderate;
+}
+
+std::string told(const Failure &failure) {
+    return fmt::format("{}: {}", to_string(failure.status), failure.detail);
+}
+
+// Where and with what a schedule is tried.
+struct Workplace {
+    const Target &target;
+    const TargetFacts &facts;
+    const Installation &installation;
+    Runner &runner;
+    fs::path folder;
+    std::uint64_t seed;
+
+    Outcome<Candidate> build(const Layer &layer, const ScheduleRecord &schedule) const {
+        return build_candidate(layer, target, facts, schedule, installation, folder);
+    }
+    Result<MeasuringSession> session(const Layer &layer) const {
+        SessionOptions options;
+        options.seed = seed;
+        return MeasuringSession::open(layer, target, installation, runner, folder, options);
+    }
+    Result<void> check(const Layer &layer, const ScheduleRecord &schedule) const {
+        const auto candidate = build(layer, schedule);
+        if (!candidate) return Error{told(candidate.failure())};
+        const auto opened = session(layer);
+        if (!opened) return Error{opened.error()};
+        const auto checked = opened->check(*candidate);
+        if (checked) return {};
+        return Error{fmt::format("{}\n  in {}", told(checked.failure()), print_chain(layer))};
+    }
+    Result<void> check_odd(const Layer &layer, const ScheduleRecord &schedule) const {
+        for (const Layer &variant : odd_variants(layer, facts, schedule)) {
+            if (auto checked = check(variant, schedule); !checked) return checked;
+        }
+        return {};
+    }
+};
+
+// The chosen schedule, the analytic default and the cheapest others of the same layer, machine and kind.
+std::vector<ScheduleRecord> contenders(const Database &database, const DatabaseEntry &chosen,
+                                       const ScheduleRecord &base) {
+    std::vector<std::pair<double, ScheduleRecord>> others;
+    for (const DatabaseEntry &entry : database.entries()) {
+        if (entry.layer == chosen.layer && entry.instruction_set == chosen.instruction_set &&
+            entry.machine == chosen.machine && entry.status == TuningStatus::ok && entry.cost)
+            others.emplace_back(*entry.cost, database.schedule(entry));
+    }
+    std::stable_sort(others.begin(), others.end(),
+                     [](const auto &a, const auto &b) { return a.first < b.first; });
+    std::vector<ScheduleRecord> result = {database.schedule(chosen)};
+    const auto add = [&](const ScheduleRecord &schedule) {
+        if (std::find(result.begin(), result.end(), schedule) == result.end()) result.push_back(schedule);
+    };
+    add(base);
+    const std::size_t most = result.size() + rivals;
+    for (const auto &[cost, schedule] : others) {
+        if (result.size() < most) add(schedule);
+    }
+    return result;
+}
+
+// Times the chosen schedule beside what could be faster.
+Result<void> time_again(const Database &database, const DatabaseEntry &entry, const Layer &layer,
+                        const Workplace &place, VerifyResult *result) {
+    const auto session = place.session(layer);
+    if (!session) return Error{session.error()};
+    const auto lowered = lower(layer);
+    const ScheduleRecord base = analytic_default(std::get<PhaseConvolution>(lowered), place.facts);
+    std::vector<Candidate> candidates;
+    for (const ScheduleRecord &schedule : contenders(database, entry, base)) {
+        auto built = place.build(layer, schedule);
+        const bool chosen = schedule == database.schedule(entry);
+        if (!built && chosen) return Error{told(built.failure())};
+        if (!built) continue; // not in use
+        const auto checked = session->check(*built);
+        if (!checked && chosen) return Error{told(checked.failure())};
+        if (checked) candidates.push_back(*std::move(built));
+    }
+    std::vector<const Candidate *> together;
+    for (const Candidate &candidate : candidates)
+        together.push_back(&candidate);
+    TimingProtocol protocol;
+    protocol.seed = place.seed;
+    const auto timing = session->time(together, protocol);
+    if (!timing) return Error{timing.error()};
+    const auto &own = timing->candidates[0];
+    if (!own) return Error{told(own.failure())};
+    for (std::size_t i = 1; i < candidates.size(); i++) {
+        if (!timing->candidates[i]) continue;
+        const Rounds &other = *timing->candidates[i];
+        const bool is_base = candidates[i].schedule == base;
+        if (is_base) result->ratio = paired_ratio(other, *own);
+        const Ratio slower = paired_ratio(other, *own);
+        if (verdict(slower) != Verdict::slower || result->end == VerifyEnd::stale) continue;
+        result->end = VerifyEnd::stale;
+        result->detail =
+            fmt::format("{} takes {:.3f} of its time; tune the layer again with --force",
+                        is_base ? "the analytic default" : "another recorded schedule", 1 / slower.value);
+    }
+    return {};
+}
+
+} // namespace
+
+const char *to_string(VerifyEnd end) {
+    switch (end) {
+    case VerifyEnd::ok:
+        return "ok";
+    case VerifyEnd::stale:
+        return "stale";
+    case VerifyEnd::wrong:
+        return "wrong";
+    case VerifyEnd::untimed:
+        return "right, not timed";
+    }
+    return "";
+}
+
+Result<void> check_on_odd_sizes(const Layer &layer, const Target &target, const TargetFacts &facts,
+                                const ScheduleRecord &schedule, const Installation &installation,
+                                Runner &runner, std::uint64_t seed) {
+    const auto folder = make_temporary_folder("unstride-verify");
+    if (!folder) return Error{folder.error()};
+    const Workplace place{target, facts, installation, runner, folder->path(), seed};
+    if (is_moderate(layer)) {
+        if (auto checked = place.check(layer, schedule); !checked) return checked;
+    }
+    return place.check_odd(layer, schedule);
+}
+
+std::vector<const DatabaseEntry *> chosen_records(const Database &database) {
+    std::map<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>, const DatabaseEntry *> last;
+    for (const DatabaseEntry &entry : database.entries()) {
+        if (entry.chosen) last[{entry.layer, entry.instruction_set, entry.machine}] = &entry;
+    }
+    std::vector<const DatabaseEntry *> result;
+    for (const auto &[key, entry] : last)
+        result.push_back(entry);
+    return result;
+}
+
+VerifyResult verify(const Database &database, const DatabaseEntry &entry, const Layer &layer,
+                    const Target &target, const TargetFacts &facts, const Installation &installation,
+                    Runner &runner, const Machine &machine, std::uint64_t seed) {
+    VerifyResult result;
+    result.layer = layer.name;
+    result.instruction_set = facts.instruction_set;
+    result.place = database.place(entry);
+    const auto wrong = [&](const std::string &why) {
+        result.end = VerifyEnd::wrong;
+        result.detail = why;
+        return result;
+    };
+    const ScheduleRecord &schedule = database.schedule(entry);
+    if (!suits(layer, facts, schedule)) return wrong("the schedule does not fit the layer any more");
+    const auto folder = make_temporary_folder("unstride-verify");
+    if (!folder) return wrong(folder.error());
+    const Workplace place{target, facts, installation, runner, folder->path(), seed};
+    if (auto checked = place.check_odd(layer, schedule); !checked) return wrong(checked.error());
+
+    const bool timed = entry.status == TuningStatus::ok && database.machine(entry) == machine &&
+                       runner.here() && !runner.emulated();
+    if (!timed) {
+        if (auto checked = place.check(layer, schedule); !checked) return wrong(checked.error());
+        result.end = VerifyEnd::untimed;
+        return result;
+    }
+    if (auto done = time_again(database, entry, layer, place, &result); !done) return wrong(done.error());
+    return result;
+}
+
+} // namespace unstride
