@@ -70,7 +70,11 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
             int lanes = record.lanes;
             while (lanes > layer.input_channels)
                 lanes /= 2;
-            staged.vectorize(c, lanes, TailStrategy::GuardWithIf).align_storage(c, lanes);
+            // A last vector that overlapped the one before it would be read while the two were still on
+            // their way to memory.
+            const bool whole = layer.input_channels % lanes == 0;
+            staged.vectorize(c, lanes, whole ? TailStrategy::RoundUp : TailStrategy::GuardWithIf)
+                .align_storage(c, lanes);
         }
     }
     if (sum.defined()) {

@@ -105,14 +105,18 @@ std::vector<std::uint32_t> answering(const Database &database, const std::vector
     return result;
 }
 
-// The least cost of the timed and of the modelled ones, whose units differ.
+// The least cost of the timed and of the modelled ones, whose units differ: that of what a search has chosen,
+// where one has, since of many that were timed only once some were lucky. `entries` hold the best first.
 std::array<double, 2> least_costs(const Database &database, const std::vector<std::uint32_t> &entries) {
     std::array<double, 2> least;
     least.fill(std::numeric_limits<double>::infinity());
+    std::array<bool, 2> decided{};
     for (const std::uint32_t index : entries) {
         const DatabaseEntry &entry = database.entries()[index];
-        double &own = least[entry.status == TuningStatus::modelled];
-        own = std::min(own, *entry.cost);
+        const bool modelled = entry.status == TuningStatus::modelled;
+        if (decided[modelled]) continue;
+        decided[modelled] = entry.chosen;
+        least[modelled] = entry.chosen ? *entry.cost : std::min(least[modelled], *entry.cost);
     }
     return least;
 }
@@ -205,7 +209,7 @@ ScheduleLookup::ScheduleLookup(const Database &database) : database_(&database) 
 
 // Of the best of the group; 1 for the best itself.
 double ScheduleLookup::speed(const Group &group, const DatabaseEntry &entry) const {
-    return group.least_cost[entry.status == TuningStatus::modelled] / *entry.cost;
+    return std::min(1.0, group.least_cost[entry.status == TuningStatus::modelled] / *entry.cost);
 }
 
 // Schedules by the mean of their speed relative to the best one of each group, where one that a group does

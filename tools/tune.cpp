@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <memory>
 
 namespace unstride {
@@ -98,6 +99,17 @@ Result<void> check_database(const std::string &path, const std::vector<TargetFac
     return {};
 }
 
+// Waiting for a processor can double a time, for a whole round or for all.
+void warn_of_load() {
+    double load = 0;
+    const int processors = host_machine().threads;
+    if (getloadavg(&load, 1) != 1 || load <= 0.5 * processors) return;
+    print_warning(
+        fmt::format("this machine is busy (load {:.1f} on {} processors), so times will scatter; tune "
+                    "while it does nothing else",
+                    load, processors));
+}
+
 int exit_code_of(const std::vector<TuneResult> &results) {
     if (interrupted) return interrupted_exit;
     return std::any_of(results.begin(), results.end(), [](const TuneResult &result) {
@@ -140,6 +152,7 @@ int tune_layers(TuneOptions options) {
     const Database database = open_database(*installation, options.database);
     const TuneContext context{*installation, database, options.database, **runner};
 
+    if ((*runner)->here() && !(*runner)->emulated() && !options.quiet) warn_of_load();
     std::signal(SIGINT, on_interrupt);
     std::signal(SIGTERM, on_interrupt);
     TuneProgressLine line(options.quiet);

@@ -176,13 +176,14 @@ TEST_F(CompareCommand, RecordsAreComparedToo) {
 
 TEST_F(CompareCommand, SchedulesOfALayerAreMeasured) {
     write("tiny.layers", "tiny = input(f32, 1x6x6x8) | transposed_conv(8, kernel=4, stride=2, pad=1)\n");
-    const ProcessResult result = compare({"tiny.layers", "--schedules", "tuned,default", "--rounds", "3",
-                                          "--threads", "1", "--format", "json", "-o", "out.json"});
+    const ProcessResult result =
+        compare({"tiny.layers", "--schedules", "tuned,default,mullapudi2016", "--rounds", "3", "--threads",
+                 "1", "--format", "json", "-o", "out.json"});
     ASSERT_EQ(result.exit_code, 0) << result.errors;
     const auto text = read_file(path("out.json"));
     ASSERT_TRUE(text.ok());
     const nlohmann::json json = nlohmann::json::parse(*text);
-    ASSERT_EQ(json["rows"].size(), 2U);
+    ASSERT_EQ(json["rows"].size(), 3U);
     for (const auto &row : json["rows"]) {
         EXPECT_EQ(row["status"], "ok");
         EXPECT_EQ(row["samples_ns"].size(), 3U);

@@ -233,6 +233,15 @@ TEST_F(Ladder, TheLatestChoiceAnswersElseTheFastest) {
     EXPECT_EQ(find().schedule, tile(4, 5));
 }
 
+TEST_F(Ladder, AChoiceAnswersForItsNeighboursWhateverALuckyTimingSays) {
+    shipped(twice_as_wide, 900).schedule = tile(4, 5);
+    shipped(twice_as_wide, 500).schedule = tile(4, 4);
+    EXPECT_EQ(source(), "shipped.jsonl:2");
+    shipped_[0].chosen = true;
+    EXPECT_EQ(source(), "shipped.jsonl:1");
+    EXPECT_EQ(grade(), LookupGrade::near_shape);
+}
+
 TEST_F(Ladder, FailuresNeverAnswer) {
     for (const TuningStatus status :
          {TuningStatus::constraint, TuningStatus::generator_error, TuningStatus::compile_error,

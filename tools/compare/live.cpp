@@ -54,6 +54,10 @@ std::optional<RecordPlace> record_place(std::string_view text) {
     return place;
 }
 
+bool names_autoscheduler(const std::string &name) {
+    return std::find(autoschedulers().begin(), autoschedulers().end(), name) != autoschedulers().end();
+}
+
 // What a row calls a schedule: the file of a record without its folders.
 std::string contender_name(const std::string &schedule) {
     const auto place = record_place(schedule);
@@ -137,9 +141,9 @@ public:
                           request_.quiet);
         std::string failure;
         for (const Layer &layer : request_.layers) {
-            if (Result<void> done = run_layer(layer, &progress); !done) {
-                if (failure.empty()) failure = done.error();
-                add_failed_layer(layer, done.error());
+            if (const std::optional<Failure> failed = run_layer(layer, &progress)) {
+                if (failure.empty()) failure = failed->detail;
+                add_failed_layer(layer, *failed);
             }
         }
         if (measured_ == 0 && !failure.empty()) return Error{failure};
@@ -180,6 +184,9 @@ private:
             contender->schedule = found.schedule;
         } else if (name == "default") {
             contender->schedule = analytic_default(convolution, facts);
+        } else if (names_autoscheduler(name)) {
+            const int threads = request_.threads > 0 ? request_.threads : host_machine().threads;
+            contender->schedule = autoscheduled(convolution, name, threads);
         } else {
             const Outcome<ScheduleRecord> recorded = recorded_schedule(record_place(name).value());
             if (!recorded) return recorded.failure();
@@ -205,12 +212,12 @@ private:
         return row;
     }
 
-    void add_failed_layer(const Layer &layer, const std::string &detail) {
+    void add_failed_layer(const Layer &layer, const Failure &failure) {
         for (const std::string &instruction_set : request_.instruction_sets) {
             for (const std::string &schedule : request_.schedules) {
                 ResultRow row = start_row(layer, instruction_set, schedule);
-                row.status = TuningStatus::resource_limit;
-                row.detail = detail;
+                row.status = failure.status;
+                row.detail = failure.detail;
                 const auto same = [&](const ResultRow &other) {
                     return other.text == row.text && other.instruction_set == instruction_set &&
                            other.contender.name == row.contender.name;
@@ -221,27 +228,28 @@ private:
         }
     }
 
-    Result<void> run_layer(const Layer &layer, Progress *progress) {
+    std::optional<Failure> run_layer(const Layer &layer, Progress *progress) {
         const auto lowered = lower(layer);
         if (const auto *refusal = std::get_if<Diagnostic>(&lowered))
-            return Error{fmt::format("{}: {}: {}", layer.name, refusal->stage, refusal->message)};
+            return Failure{TuningStatus::constraint,
+                           fmt::format("{}: {}: {}", layer.name, refusal->stage, refusal->message)};
         SessionOptions options;
         options.threads = request_.threads;
         const Result<MeasuringSession> session =
             MeasuringSession::open(layer, *request_.target, installation_, *runner_, folder_.path(), options);
-        if (!session) return Error{fmt::format("{}: {}", layer.name, session.error())};
+        if (!session)
+            return Failure{TuningStatus::resource_limit, fmt::format("{}: {}", layer.name, session.error())};
         for (const std::string &instruction_set : request_.instruction_sets) {
-            if (Result<void> done = run_instruction_set(layer, std::get<PhaseConvolution>(lowered),
-                                                        facts_of(instruction_set), *session);
-                !done)
-                return done;
+            auto failed = run_instruction_set(layer, std::get<PhaseConvolution>(lowered),
+                                              facts_of(instruction_set), *session);
+            if (failed) return failed;
             progress->advance(fmt::format("{} {}", layer.name, instruction_set));
         }
-        return {};
+        return std::nullopt;
     }
 
-    Result<void> run_instruction_set(const Layer &layer, const PhaseConvolution &convolution,
-                                     const TargetFacts &facts, const MeasuringSession &session) {
+    std::optional<Failure> run_instruction_set(const Layer &layer, const PhaseConvolution &convolution,
+                                               const TargetFacts &facts, const MeasuringSession &session) {
         std::vector<ResultRow> rows;
         std::vector<Candidate> candidates;
         std::vector<std::size_t> row_of; // each candidate
@@ -259,13 +267,14 @@ private:
                 timed.push_back(&candidate);
             timed.push_back(&candidates.front()); // against itself: the noise floor
             const Result<TimingRun> run = session.time(timed, request_.protocol);
-            if (!run) return Error{fmt::format("{}: {}", layer.name, run.error())};
+            if (!run)
+                return Failure{TuningStatus::link_error, fmt::format("{}: {}", layer.name, run.error())};
             for (std::size_t i = 0; i < candidates.size(); i++)
                 take_times(run->candidates[i], &rows[row_of[i]]);
             take_run(*run, facts.instruction_set, &rows);
         }
         std::move(rows.begin(), rows.end(), std::back_inserter(results_.rows));
-        return {};
+        return std::nullopt;
     }
 
     // A candidate that gives right answers; else the row says why there is none.
@@ -372,11 +381,13 @@ private:
 } // namespace
 
 std::string schedule_names() {
-    return "tuned, default, FILE.jsonl:LINE";
+    return fmt::format("tuned, default, FILE.jsonl:LINE, and of Halide's autoschedulers {}",
+                       fmt::join(autoschedulers(), ", "));
 }
 
 bool names_schedule(const std::string &text) {
-    return text == "tuned" || text == "default" || record_place(text).has_value();
+    return text == "tuned" || text == "default" || names_autoscheduler(text) ||
+           record_place(text).has_value();
 }
 
 Result<Results> measure_schedules(const LiveRequest &request) {

@@ -33,7 +33,7 @@ TimingProtocol protocol_for(double call_nanoseconds, std::size_t candidates, boo
 
 // One sample only tells how hopeless a candidate is.
 TimingProtocol glance(double call_nanoseconds) {
-    TimingProtocol protocol = protocol_for(call_nanoseconds, 1, false);
+    TimingProtocol protocol = protocol_for(call_nanoseconds, 2, false);
     protocol.rounds = protocol.samples = 1;
     return protocol;
 }
@@ -164,18 +164,17 @@ Result<void> TimedTuning::measure(const Candidate &candidate) {
     if (!*right) return {};
 
     const double call = found(candidate).call_nanoseconds;
-    const bool beside_default = baseline_ != nullptr && call <= run_.search().hopeless();
     std::vector<const Candidate *> together = {&candidate};
-    if (beside_default) together.push_back(baseline_);
+    if (baseline_ != nullptr) together.push_back(baseline_);
+    const bool hopeless = call > run_.search().hopeless();
     const auto timing =
-        session_.time(together, call <= run_.search().hopeless() ? protocol_for(call, together.size(), false)
-                                                                 : glance(call));
+        session_.time(together, hopeless ? glance(call) : protocol_for(call, together.size(), false));
     if (!timing) return Error{timing.error()};
     load_ = mean(timing->load);
     const auto &rounds = timing->candidates[0];
     if (!rounds) return run_.conclude(run_.record(candidate), rounds.failure());
     double cost = estimate(*rounds).value;
-    if (beside_default && timing->candidates[1])
+    if (baseline_ != nullptr && timing->candidates[1])
         cost = *run_.baseline_cost * paired_ratio(*timing->candidates[1], *rounds).value;
     return run_.conclude(timed_record(candidate, *rounds), cost);
 }
