@@ -38,15 +38,17 @@ public:
     }
 
     void schedule() {
-        const MinimalFilteringStages stages{*output, inverse, products, product, read,        transformed,
-                                            half,    window,  *vars,    p,       k,           i,
-                                            t,       ci,      tile,     taps,    tile_outputs};
+        const MinimalFilteringStages stages{*output, read_place, store_place, inverse,     products,
+                                            product, read,       transformed, half,        window,
+                                            *vars,   p,          k,           i,           t,
+                                            ci,      tile,       taps,        tile_outputs};
         schedule_cpu_filtering(stages, convolution(), std::get<CpuFiltering>(parameters.record.parameters));
     }
 
 private:
     std::array<FilteredAxis, 2> axes; // x first
     std::array<Expr, 2> tiles;        // of a row, of a column
+    Func read_place{"read_place"}, store_place{"store_place"};
     Func window{"window"}, half{"half"}, transformed{"transformed"}, read{"read"}, product{"product"},
         products{"products"}, inverse{"inverse"};
     std::array<Var, 2> p{Var("px"), Var("py")}, k{Var("kx"), Var("ky")}, i{Var("ix"), Var("iy")};
@@ -58,17 +60,20 @@ private:
     int outputs(std::size_t axis) const { return static_cast<int>(axes[axis].matrices.outputs); }
     Expr extent_of(std::size_t axis) { return output->dim(2 + 2 * static_cast<int>(axis)).extent(); }
 
-    // The index of a tile on an axis and its image. Register tiles go past the last tile.
-    Expr tile_on(std::size_t axis, const Expr &index) const {
-        return axis == 0 ? index % tiles[0] : index / tiles[0] % tiles[1];
-    }
-    Expr image_of(const Expr &index) {
-        const auto images = output->dim(5);
-        return images.min() + min(index / (tiles[0] * tiles[1]), images.extent() - 1);
+    // The number of a tile on both axes and of its image, once a tile: divisions take long. Register tiles go
+    // past the last tile.
+    void define_place(Func &place) {
+        const Expr image = min(t / (tiles[0] * tiles[1]), output->dim(5).extent() - 1);
+        place(t) = Tuple(t % tiles[0], t / tiles[0] % tiles[1], image);
     }
     // The first output of a tile, of a phase that is not shifted.
-    Expr origin(std::size_t axis, const Expr &index) {
-        return output->dim(2 + 2 * static_cast<int>(axis)).min() + tile_on(axis, index) * outputs(axis);
+    Expr origin(std::size_t axis, const FuncRef &place) {
+        return output->dim(2 + 2 * static_cast<int>(axis)).min() +
+               place[static_cast<int>(axis)] * outputs(axis);
+    }
+    Expr image_of(const FuncRef &place) {
+        const auto images = output->dim(5);
+        return unsafe_promise_clamped(images.min() + place[2], images.min(), images.max());
     }
 
     // Row `index` of a matrix times a vector. Rows that differ in signs only, as those of points a and -a do,
@@ -102,12 +107,14 @@ private:
 
     void define_transformed() {
         const PhaseConvolution &conv = convolution();
+        define_place(read_place);
         std::vector<Expr> position;
         for (std::size_t axis = 0; axis < axes.size(); axis++)
-            position.push_back(origin(axis, t) + static_cast<int>(axes[axis].window_begin) + k[axis]);
+            position.push_back(origin(axis, read_place(t)) + static_cast<int>(axes[axis].window_begin) +
+                               k[axis]);
         const Expr channel = min(vars->c, static_cast<int>(conv.kernel_input_channels()) - 1);
         window(vars->c, k[0], k[1], t) = bordered_input(conv, *input, spatial_extents(*input, axes.size()),
-                                                        channel, position, image_of(t));
+                                                        channel, position, image_of(read_place(t)));
         half(vars->c, p[0], k[1], t) =
             axes[0].direct() ? window(vars->c, p[0], k[1], t)
                              : transform(axes[0].matrices.input, p[0],
@@ -174,17 +181,21 @@ private:
         const ChannelParameters rows = this->rows();
         if (rows.has_folded_bias()) value += rows.folded_bias(*vars);
 
-        std::vector<Expr> place = {vars->c};
+        define_place(store_place);
+        const FuncRef place = store_place(tile);
+        std::vector<Expr> stored_at = {vars->c};
         for (std::size_t axis = 0; axis < axes.size(); axis++) {
             const auto bounds = output->dim(2 + 2 * static_cast<int>(axis));
-            const Expr u = origin(axis, tile) - table(axes[axis].shift, vars->q[axis]) + tile_outputs[axis];
+            const Expr u = origin(axis, place) - table(axes[axis].shift, vars->q[axis]) + tile_outputs[axis];
             r.where(bounds.min() <= u && u <= bounds.max());
-            place.insert(place.end(), {vars->q[axis], clamp(u, bounds.min(), bounds.max())});
+            // Where it is stored it is inside.
+            stored_at.insert(stored_at.end(),
+                             {vars->q[axis], unsafe_promise_clamped(u, bounds.min(), bounds.max())});
         }
-        place.push_back(image_of(tile));
-        const Expr added = convolution().has_add() ? (*add)(place) : Expr();
+        stored_at.push_back(image_of(place));
+        const Expr added = convolution().has_add() ? (*add)(stored_at) : Expr();
         (*output)(vars->output()) = undef<float>();
-        (*output)(place) = rows.epilogue(*vars, value, added);
+        (*output)(stored_at) = rows.epilogue(*vars, value, added);
     }
 };
 

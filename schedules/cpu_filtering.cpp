@@ -30,6 +30,8 @@ void schedule_transform(const MinimalFilteringStages &stages, const PhaseConvolu
         .unroll(stages.p[0])
         .unroll(stages.p[1])
         .vectorize(lane);
+    Func read_place = stages.read_place;
+    read_place.compute_at(transformed, stages.t).bound_extent(stages.t, 1);
     for (Func part : {stages.half, stages.window}) {
         part.compute_at(transformed, vector).bound_extent(c, lanes).bound_extent(stages.t, 1).vectorize(c);
         for (const Var &var : part.args())
@@ -114,6 +116,8 @@ void schedule_cpu_filtering(const MinimalFilteringStages &stages, const PhaseCon
         .vectorize(vars.c)
         .unroll(stages.i[0])
         .unroll(stages.p[1]);
+    Func store_place = stages.store_place;
+    store_place.compute_at(output, in_task).bound_extent(stages.t, 1);
     schedule_products(stages, record, vars.q[0]);
     schedule_transform(stages, layer, record.lanes, task);
 }

@@ -15,6 +15,8 @@ namespace unstride {
 // Vectors of two are x first. t is a tile, p a point, k a place in a tile's window, i an output of a tile.
 struct MinimalFilteringStages {
     Halide::Func output;      // (c, qx, u, qy, v, n), one update over tile_outputs and tile
+    Halide::Func read_place;  // (t): where a tile's window is
+    Halide::Func store_place; // (t): where its outputs are
     Halide::Func inverse;     // (c, ix, py, t, qx, qy): one axis transformed back
     Halide::Func products;    // (c, px, py, t, qx, qy)
     Halide::Func product;     // the same, reduced over ci and the taps of direct axes

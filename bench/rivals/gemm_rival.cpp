@@ -21,7 +21,7 @@ namespace {
 const char *const by_scatter = "col2im", *const by_zeros = "zero insertion";
 
 // A matrix product with column buffers beyond this would not fit a machine of ordinary size.
-constexpr std::int64_t most_column_bytes = std::int64_t{4} << 30;
+constexpr std::int64_t most_column_bytes = std::int64_t{2} << 30;
 
 // Where tap (z, y, x) of a convolution meets position p: p * stride + tap * dilation - pad.
 struct Taps {
@@ -76,7 +76,7 @@ protected:
         const std::int64_t rows = (scattered ? of.outputs_per_group() : of.inputs_per_group()) * taps;
         const std::int64_t columns = product(scattered ? of.input : of.output);
         if (rows * columns * std::int64_t{sizeof(float)} > most_column_bytes)
-            throw Unsupported("left out: the column buffer needs more than 4 GiB");
+            throw Unsupported("left out: the column buffer needs more than 2 GiB");
         columns_ = AlignedFloats(static_cast<std::size_t>(rows * columns));
         if (of.transposed && variant_ == by_zeros) prepare_zero_insertion(of);
     }

@@ -28,8 +28,12 @@ class ModelBuilder:
 
     def convolution(self, stage, bias):
         attributes = {
-            "kernel_shape": stage["kernel"], "strides": stage["stride"], "dilations": stage["dilation"],
-            "group": stage["groups"], "pads": stage["pad_begin"] + stage["pad_end"]}
+            "kernel_shape": stage["kernel"],
+            "strides": stage["stride"],
+            "dilations": stage["dilation"],
+            "group": stage["groups"],
+            "pads": stage["pad_begin"] + stage["pad_end"],
+        }
         refuse_unless(min(attributes["pads"]) >= 0, "ONNX has no negative padding")
         inputs = [self.constant("weights", self.tensors.weights)]
         if bias:
@@ -45,8 +49,13 @@ class ModelBuilder:
         scales = numpy.array([1, 1, *stage["factor"]], numpy.float32)
         names = ["", self.constant("scales", scales)]
         if stage["kind"] == "nearest_upsample":
-            self.node("Resize", *names, mode="nearest", nearest_mode="floor",
-                      coordinate_transformation_mode="asymmetric")
+            self.node(
+                "Resize",
+                *names,
+                mode="nearest",
+                nearest_mode="floor",
+                coordinate_transformation_mode="asymmetric",
+            )
         else:
             corners = "align_corners" if stage["corners"] == "aligned" else "half_pixel"
             self.node("Resize", *names, mode="linear", coordinate_transformation_mode=corners)
@@ -63,8 +72,9 @@ class ModelBuilder:
         begin = numpy.array(stage["from"], numpy.int64)
         end = begin + numpy.array(stage["size"], numpy.int64)
         axes = numpy.arange(2, 2 + len(begin), dtype=numpy.int64)
-        self.node("Slice", self.constant("begin", begin), self.constant("end", end),
-                  self.constant("axes", axes))
+        self.node(
+            "Slice", self.constant("begin", begin), self.constant("end", end), self.constant("axes", axes)
+        )
 
     def channelwise(self, operator, name, values, rank):
         shape = [1, values.size] + [1] * (rank - 2)
@@ -132,8 +142,9 @@ def onnx_model(tensors):
     for stage in tensors.computed:
         if stage["kind"] == "add":
             inputs.append(info("add", stage["output"]))
-    graph = helper.make_graph(builder.nodes, "layer", inputs, [info("output", tensors.output_shape)],
-                              builder.constants)
+    graph = helper.make_graph(
+        builder.nodes, "layer", inputs, [info("output", tensors.output_shape)], builder.constants
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     checker.check_model(model)
     return model.SerializeToString()

@@ -15,8 +15,9 @@ class OnnxRuntime:
     name = "onnxruntime"
     version = onnxruntime.__version__
     variants = [""]
-    library = next(iter(glob.glob(os.path.join(os.path.dirname(onnxruntime.__file__), "capi", "*pybind11*.so"))),
-                   None)
+    library = next(
+        iter(glob.glob(os.path.join(os.path.dirname(onnxruntime.__file__), "capi", "*pybind11*.so"))), None
+    )
 
     def load(self, problem, form, variant, threads):
         self.tensors = Tensors(problem, form, "nchw")
@@ -24,8 +25,9 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(onnx_model(self.tensors), options,
-                                                    providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(
+            onnx_model(self.tensors), options, providers=["CPUExecutionProvider"]
+        )
         self.result = self.tensors.empty_output()
         self.binding = self.session.io_binding()
         for name, array in (("input", self.tensors.input), ("add", self.tensors.add)):

@@ -23,8 +23,12 @@ class OpenCv:
         refuse_unless(kind in ("nearest_upsample", "bilinear_upsample"), "OpenCV only resizes")
         refuse_unless(stages[0].get("corners", "half_pixel") == "half_pixel", "OpenCV does not align corners")
         shape = problem["input"]
-        refuse_unless(shape["batch"] == 1 and len(shape["spatial"]) == 2, "OpenCV resizes one image at a time")
-        refuse_unless(shape["channels"] <= MOST_CHANNELS, f"OpenCV images have at most {MOST_CHANNELS} channels")
+        refuse_unless(
+            shape["batch"] == 1 and len(shape["spatial"]) == 2, "OpenCV resizes one image at a time"
+        )
+        refuse_unless(
+            shape["channels"] <= MOST_CHANNELS, f"OpenCV images have at most {MOST_CHANNELS} channels"
+        )
         cv2.setNumThreads(threads)
         source = self.tensors.input[0]
         self.result = self.tensors.empty_output()

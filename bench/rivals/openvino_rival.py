@@ -14,8 +14,10 @@ class OpenVino:
     name = "openvino"
     version = openvino.__version__
     variants = ["nchw", "nhwc"]
-    library = next(iter(glob.glob(os.path.join(os.path.dirname(openvino.__file__), "libs", "libopenvino_intel_cpu*"))),
-                   None)
+    library = next(
+        iter(glob.glob(os.path.join(os.path.dirname(openvino.__file__), "libs", "libopenvino_intel_cpu*"))),
+        None,
+    )
 
     def load(self, problem, form, variant, threads):
         self.tensors = Tensors(problem, form, variant)
@@ -23,9 +25,17 @@ class OpenVino:
         model = core.read_model(onnx_model(Tensors(problem, form, "nchw")), b"")
         if variant == "nhwc":
             model = self.with_channels_last(model)
-        compiled = core.compile_model(model, "CPU", {
-            "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False})
+        compiled = core.compile_model(
+            model,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+                "INFERENCE_PRECISION_HINT": "f32",
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
         self.request = compiled.create_infer_request()
         self.request.set_tensor("input", openvino.Tensor(self.tensors.input, shared_memory=True))
         if self.tensors.add is not None:

@@ -29,7 +29,8 @@ class Tensors:
         self.input = self._tensor(files["input"], problem["input"])
         self.bias, self.scale, self.prelu = (
             numpy.fromfile(files[name], numpy.float32) if name in files else None
-            for name in ("bias", "scale", "prelu"))
+            for name in ("bias", "scale", "prelu")
+        )
         self.add = None
         self.weights = None
         for stage in self.stages:

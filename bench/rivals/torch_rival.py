@@ -16,14 +16,18 @@ class Torch:
     name = "torch"
     version = torch.__version__
     variants = ["nchw", "nhwc"]
-    library = next(iter(glob.glob(os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so"))), None)
+    library = next(
+        iter(glob.glob(os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so"))), None
+    )
 
     def load(self, problem, form, variant, threads):
         torch.set_num_threads(threads)
         self.tensors = Tensors(problem, form, "nchw")
         self.last = variant == "nhwc"
-        refuse_unless(not self.last or self.tensors.input.ndim in CHANNELS_LAST,
-                      "PyTorch has channels last for two and three dimensions only")
+        refuse_unless(
+            not self.last or self.tensors.input.ndim in CHANNELS_LAST,
+            "PyTorch has channels last for two and three dimensions only",
+        )
         source = self.arranged(self.tensors.input)
         steps = self.steps()
 
@@ -64,8 +68,9 @@ class Torch:
             refuse_unless(begin == end, "PyTorch pads both sides alike")
             function = (functional.conv1d, functional.conv2d, functional.conv3d)[axes - 1]
             return lambda x: function(x, weights, bias, padding=begin, **more)
-        function = (functional.conv_transpose1d, functional.conv_transpose2d,
-                    functional.conv_transpose3d)[axes - 1]
+        function = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[
+            axes - 1
+        ]
         # out = ... - 2 * begin + output_padding
         beyond = [extra + first - last for extra, first, last in zip(stage["output_pad"], begin, end)]
         refuse_unless(min(beyond) >= 0, "PyTorch pads both sides alike")
@@ -90,19 +95,29 @@ class Torch:
             corners = None if mode == "nearest" else stage["corners"] == "aligned"
             return lambda x: functional.interpolate(x, size, mode=mode, align_corners=corners)
         if kind in ("pixel_shuffle", "pixel_unshuffle"):
-            refuse_unless(rank == 4 and stage["order"] == "crd", "PyTorch shuffles images in its own order only")
+            refuse_unless(
+                rank == 4 and stage["order"] == "crd", "PyTorch shuffles images in its own order only"
+            )
             function = functional.pixel_shuffle if kind == "pixel_shuffle" else functional.pixel_unshuffle
             return lambda x: function(x, stage["factor"])
         if kind == "crop":
-            window = (slice(None), slice(None), *(slice(begin, begin + size)
-                                                  for begin, size in zip(stage["from"], stage["size"])))
+            window = (
+                slice(None),
+                slice(None),
+                *(slice(begin, begin + size) for begin, size in zip(stage["from"], stage["size"])),
+            )
             return lambda x: x[window]
         if kind == "leaky_relu":
             return lambda x: functional.leaky_relu(x, stage["a"])
         if kind == "clamp":
             return lambda x: torch.clamp(x, stage["a"], stage["b"])
-        simple = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "silu": functional.silu,
-                  "gelu": functional.gelu}
+        simple = {
+            "relu": torch.relu,
+            "tanh": torch.tanh,
+            "sigmoid": torch.sigmoid,
+            "silu": functional.silu,
+            "gelu": functional.gelu,
+        }
         if kind not in simple:
             raise Unsupported(f"{kind} has no function here")
         return simple[kind]

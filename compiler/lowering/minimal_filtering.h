@@ -43,8 +43,9 @@ using RationalMatrix = std::vector<std::vector<Rational>>; // by rows
 // The largest filter that is transformed, and the most outputs that one transform makes.
 inline constexpr std::int64_t largest_filter = 5, largest_filter_tile = 6;
 
-// Up to this many points an axis is, by measurement, at least as accurate as the direct sum (points 0, 1, -1
-// and infinity: tables of small whole numbers and halves).
+// Up to this many points (0, 1, -1 and infinity) both axes of an image together make about the direct sum's
+// error: 0.5 times its root mean square for F(2, 3), 1.0 for F(3, 2) and 1.3 for F(2, 2), for normal numbers
+// and 32 channels.
 inline constexpr std::int64_t safe_filter_points = 4;
 
 // The matrices of F(m, r). Denominators of the interpolation stand in `weight`, so that `input` and `output`
@@ -66,7 +67,10 @@ struct FilterMatrices {
 // then the products are those of the plain sum, and the points are not used. Precondition: that many points.
 FilterMatrices filter_matrices(std::int64_t outputs, std::int64_t taps, const std::vector<Rational> &points);
 
-// Finite points with the least measured error for n = count + 1 products, 1 <= count <= 9.
+// Finite points for n = count + 1 products, 1 <= count <= 9: 0, pairs of a and -a and for even counts one
+// more from 1/4, 3/8, … 4, with the least measured error in images of normal numbers. In units of the direct
+// sum's it is 2 for n = 5 and 6 (1.2 to 2.9, more for fewer taps), 5 to 8 for n = 7 and 8, and 16 to 24 for n
+// = 9 and 10.
 const std::vector<Rational> &filter_points(std::int64_t count);
 
 // An axis of a phase convolution in tiles of m outputs of every phase. All phases read their taps from one

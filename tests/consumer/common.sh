@@ -58,11 +58,12 @@ extract_blocks() {
     ' "$1" || fail "$1 has an open fence"
 }
 
-# run_blocks DOCUMENT: runs `commands`; every line of promised.txt must be among what they print.
+# run_blocks DOCUMENT: runs `commands`; every line of promised.txt, if there is one, must be among what they
+# print.
 run_blocks() {
     bash -euo pipefail -x commands >output 2>&1 || fail "$(cat output)"
     cat output
-    [[ -s promised.txt ]] || fail "$1 promises no output"
+    [[ -e promised.txt ]] || return 0
     while read -r line; do
         grep -qxF -- "$line" output || fail "$1 promises a line that was not printed: $line"
     done <promised.txt

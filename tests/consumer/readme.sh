@@ -11,6 +11,7 @@ extract_blocks "$readme"
 # This test is itself started by scripts/test.sh.
 grep -q '^scripts/test.sh' commands || fail "README.md does not name scripts/test.sh"
 sed -i '/^scripts\/test\.sh/d' commands
+[[ -s promised.txt ]] || fail "README.md promises no output"
 run_blocks "$readme"
 
 # The demo writes its pictures, and they are pictures.

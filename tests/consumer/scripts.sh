@@ -1,7 +1,7 @@
 # The scripts of a user's first minute: they explain themselves, say what a machine lacks, and do nothing
 # twice.
 source "$UNSTRIDE_SOURCE/tests/consumer/common.sh"
-for script in setup test demo; do
+for script in setup test demo bench; do
     bash -n "$UNSTRIDE_SOURCE/scripts/$script.sh"
     expect "usage: scripts/$script.sh" bash "$UNSTRIDE_SOURCE/scripts/$script.sh" --help
 done

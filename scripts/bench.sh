@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Measures Unstride against other frameworks on this machine: builds what is missing, installs the frameworks at
+# pinned versions into .venv-bench, then checks and times every layer. Options go to bench/compare_rivals.py.
+set -euo pipefail
+cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
+
+environment=.venv-bench
+python=/usr/bin/python3 # not the first one in PATH, which may be a version manager's
+[[ -x $python ]] || python=python3
+
+for argument in "$@"; do
+    if [[ $argument == --help || $argument == -h ]]; then
+        echo "usage: scripts/bench.sh [--layers FILE] [--rivals LIST] [--threads 1,2] [--quick] [--out DIR] [--check]"
+        echo "installs the frameworks of bench/rivals/requirements.txt into $environment, builds, then runs:"
+        echo
+        exec "$python" bench/compare_rivals.py --help
+    fi
+done
+
+say() { printf 'bench: %s\n' "$*" >&2; }
+fail() { printf 'bench: error: %s\n' "$*" >&2; exit 1; }
+
+# pip_install FILE [OPTION]...: all at once, or where that fails one by one, so that a framework without a wheel
+# for this system leaves only itself out.
+pip_install() {
+    local file=$1
+    local pip=("$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-input)
+    shift
+    say "installing $file into $environment"
+    "${pip[@]}" "$@" -r "$file" && return
+    local requirement
+    while read -r requirement; do
+        "${pip[@]}" "$@" "$requirement" </dev/null || say "cannot install $requirement; what needs it is left out"
+    done < <(grep -v '^#' "$file")
+}
+
+# A copy of what the environment was made from lies in it.
+install_frameworks() {
+    local list=bench/rivals/requirements.txt openmp=bench/rivals/requirements-openmp.txt
+    cat "$list" "$openmp" | cmp -s - "$environment/requirements.txt" &&
+        "$environment/bin/python" -c '' 2>/dev/null && return
+    "$python" -m venv --clear "$environment" || fail "$python cannot make $environment"
+    pip_install "$list"
+    pip_install "$openmp" --no-deps --ignore-installed --prefix "$PWD/$environment/onednn_openmp"
+    cat "$list" "$openmp" >"$environment/requirements.txt"
+}
+
+bash scripts/setup.sh unstride >&2
+install_frameworks
+# Looks again for what the environment holds.
+PATH=$PWD/.venv/bin:$PATH cmake -S . -B build >/dev/null || fail "CMake could not configure build/"
+bash scripts/setup.sh unstride_bench_rivals >&2
+exec "$environment/bin/python" bench/compare_rivals.py "$@"
