@@ -7,6 +7,7 @@ from summary import groups, own_row, rival_of, timed
 
 SCHEMA = 1
 LEAST_THRESHOLD = 0.05  # losses below this are noise, whatever the noise floor says
+MOST_THRESHOLD = 0.5  # a run that could only see losses beyond this sees none
 ANCHORS = ("onednn", "onednn_openmp")  # the rivals with the most layers
 
 
@@ -107,6 +108,11 @@ def lost_figures(before, after, threshold):
 def losses(document, baseline):
     """How many figures the run and the baseline both have, and a sentence for each that was lost."""
     threshold = max(baseline["threshold"], threshold_of(document["sources"][0]))
+    if threshold > MOST_THRESHOLD:
+        raise BaselineError(
+            f"too noisy to judge: only losses beyond {100 * threshold:.0f} % would count; "
+            "measure on an idle machine"
+        )
     now, compared, lost = figures_of(document), 0, []
     measured = {key_of(row) for row in document["rows"]}
     for before in baseline["layers"]:

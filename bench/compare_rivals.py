@@ -42,6 +42,7 @@ RIVALS = {
 PYTHON_MODULES = {"litert": "ai_edge_litert", "opencv": "cv2"}
 
 SLOW_CALL_NS = 0.25e9  # calls beyond this are timed once a round
+BUSY_LOAD = 0.5  # average length of the run queue
 STEADY_SHARE = 0.9  # of its multiply-adds a steady clock keeps
 SEED = 1
 
@@ -54,8 +55,8 @@ def parse_arguments(arguments):
     parser = argparse.ArgumentParser(
         prog="scripts/bench.sh",
         description="Measures Unstride against other frameworks, each answer checked first.",
-        epilog="Results: OUT/results.json, summary.md, report.md and report.html. Exit codes: 0 success, 1 a loss "
-        "against the baseline or a wrong answer of Unstride, 2 wrong usage, 3 nothing could be measured.",
+        epilog="Results: OUT/results.json, summary.md, report.md and report.html. Exit codes: 0 success, 1 a "
+        "loss against the baseline or a failure of Unstride, 2 wrong usage, 3 nothing could be measured.",
     )
     add = parser.add_argument
     add(
@@ -248,6 +249,9 @@ class Measurement:
         self.rivals = chosen_rivals(options)
         self.support = self.start_support("support")
         self.machine = self.ask({"command": "machine"})
+        load = self.machine["source"].get("load", 0)
+        if load > BUSY_LOAD:
+            say(f"other programs are running (load {load:.1f}); times will scatter, those of threads most")
         self.processors = distinct_cores(os.sched_getaffinity(0))
         if max(options.threads) > len(self.processors):
             raise UsageError(f"--threads: this process may use {len(self.processors)} processors only")
@@ -493,7 +497,10 @@ class Measurement:
             },
         }
         commit = subprocess.run(
-            ["git", "-C", SOURCE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+            ["git", "-C", SOURCE, "describe", "--always", "--dirty", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if commit.returncode == 0:
             source["commit"] = commit.stdout.strip()
@@ -564,9 +571,8 @@ def verdict(options, document):
     own = [row for row in document["rows"] if row["rival"] == summary.OWN]
     for row in own:
         if row["status"] != "ok":
-            say(
-                f"{row['layer']}, {row['threads']} thread(s): unstride: {row['status']}: {row.get('detail', '')}"
-            )
+            where = f"{row['layer']}, {row['threads']} thread(s)"
+            say(f"{where}: unstride: {row['status']}: {row.get('detail', '')}")
             code = 1
     if options.write_baseline:
         baselines.write(document, options.write_baseline)

@@ -1,5 +1,6 @@
 """A program that answers JSON lines, in a process group of its own that can be stopped and continued."""
 
+import ctypes
 import json
 import os
 import select
@@ -26,6 +27,17 @@ def tail_of(path, most=300):
     return lines[-1][:most] if lines else ""
 
 
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def settle(processors):
+    """In the new process: it ends when the driver does, however that ends, and keeps to its processors."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if processors:
+        os.sched_setaffinity(0, processors)
+
+
 class ContenderProcess:
     """Pinned to `processors` where these are given. What it prints to standard error goes to `log`."""
 
@@ -40,7 +52,7 @@ class ContenderProcess:
                     stderr=errors,
                     start_new_session=True,
                     env={**os.environ, **(environment or {})},
-                    preexec_fn=(lambda: os.sched_setaffinity(0, processors)) if processors else None,
+                    preexec_fn=lambda: settle(processors),
                 )
             except OSError as error:
                 raise Failure("run_crash", f"cannot be started: {error}") from error

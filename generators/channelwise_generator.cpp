@@ -127,7 +127,9 @@ private:
         for (std::size_t axis = 1; axis < conv.axes.size(); axis++)
             at.insert(at.end(), {vars->q[axis], vars->u[axis]});
         at.push_back(vars->n);
-        staged(at) = column(vars->c, vars->x[0]);
+        // A shuffle asks for channels by the block, also past the last one.
+        const Expr last = static_cast<int>(conv.input_channels) - 1;
+        staged(at) = column(conv.shuffle_block() > 1 ? min(vars->c, last) : Expr(vars->c), vars->x[0]);
         return filter_axis(0, [&](const Expr &x) {
             std::vector<Expr> read(at.begin(), at.end());
             read[0] = source_channel(vars->c);

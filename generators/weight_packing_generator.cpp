@@ -43,8 +43,12 @@ public:
         // The taps of one input channel and block serve all their points.
         Func weights = *packed;
         weights.reorder(at[0], at[2], at[3], at[1]);
-        tap_weights.compute_at(weights, at[1]);
-        half_transformed.compute_at(weights, at[1]);
+        // Of sizes known here they need no memory from the heap.
+        const std::vector<int> extents = packed_extents(convolution(), parameters.record);
+        tap_weights.compute_at(weights, at[1]).bound_extent(at[0], extents[0]);
+        half_transformed.compute_at(weights, at[1])
+            .bound_extent(at[0], extents[0])
+            .bound_extent(at[2], extents[2]);
     }
 
 private:

@@ -12,6 +12,7 @@
 #include "schedules/analytic_default.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <type_traits>
@@ -361,11 +362,111 @@ CpuChannelwise channelwise_default(const PhaseConvolution &layer, const TargetFa
     return record;
 }
 
+// Below this a call is over before transforming pays, and small layers keep the plain sum's error bound.
+constexpr double least_filtered_multiplications = 4e6;
+
+double multiplications_per_image(const PhaseConvolution &layer) {
+    return taps_of_all_phases(layer) *
+           static_cast<double>(outputs_of_phase(layer.x()) * outputs_of_phase(layer.y()) * planes(layer) *
+                               layer.channels_per_output() * layer.kernel_output_channels());
+}
+
+// The most tiles of a task: more read the transformed weights hardly less often (84 were best for F(3, 2) of
+// 256 to 64 channels, 42 and 126 within 5 %).
+constexpr std::int64_t most_task_tiles = 84;
+
+// Tasks of as many tiles as half the cache again as the L2 holds, as many for each of two threads.
+std::int64_t filtering_task(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering record,
+                            std::int64_t tiles) {
+    record.task_tiles = record.tiles;
+    const std::int64_t bytes_a_tile = std::max<std::int64_t>(1, staged_bytes(layer, {record}) / record.tiles);
+    const std::int64_t most =
+        std::clamp<std::int64_t>(target.l2_bytes * 3 / 2 / bytes_a_tile, record.tiles, most_task_tiles);
+    const std::int64_t tasks = divide_up(divide_up(tiles, most), 2) * 2;
+    const std::int64_t even = divide_up(divide_up(tiles, tasks), record.tiles) * record.tiles;
+    return std::clamp<std::int64_t>(even, record.tiles,
+                                    std::max<std::int64_t>(most / record.tiles, 1) * record.tiles);
+}
+
+// Cycles of one thread of two, times two: what is idle at the end counts.
+double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &record,
+                       const std::array<FilteredAxis, 2> &axes, std::int64_t tiles) {
+    double window = 1, points = 1, outputs = 1, products = 1;
+    for (const FilteredAxis &axis : axes) {
+        window *= static_cast<double>(axis.matrices.points());
+        points *= axis.direct() ? 1 : static_cast<double>(axis.matrices.points());
+        outputs *= static_cast<double>(axis.matrices.outputs);
+        products *= static_cast<double>(axis.products());
+    }
+    const double lanes = record.lanes, channels = static_cast<double>(layer.kernel_input_channels());
+    const double phases = static_cast<double>(phase_count(layer));
+    const double blocks = static_cast<double>(divide_up(layer.kernel_output_channels(), record.block()));
+    const double step = record.stage_lanes > 1
+                            ? lane_step_cycles(record.vectors, record.tiles, record.stage_lanes)
+                            : step_cycles(target, record.vectors, record.tiles);
+    // Every point of every phase enters its register tiles anew; direct axes only once.
+    const double register_tile = static_cast<double>(layer.channels_per_output()) * products * step +
+                                 phases * points * tile_overhead(record.vectors * record.tiles);
+    // What is loaded, added and stored of each window and of each block of results.
+    const double forward = std::ceil(channels / lanes) * 3 * window;
+    const double back = phases * blocks * record.vectors * 2 * (points + outputs);
+    // Every task reads all weights: from the L2 cache, the next one, or memory.
+    const double weight_bytes = channels * products * blocks * record.block() * sizeof(float);
+    const double bytes_a_cycle = weight_bytes <= static_cast<double>(target.l2_bytes) / 2 ? 16
+                                 : weight_bytes <= 24.0 * 1024 * 1024                     ? 5
+                                                                                          : 1.5;
+    const double groups = std::ceil(static_cast<double>(record.task_tiles) / record.tiles);
+    const double task = std::max(blocks * groups * register_tile, weight_bytes / bytes_a_cycle) +
+                        record.task_tiles * (forward + back);
+    const std::int64_t tasks = divide_up(tiles, record.task_tiles);
+    return static_cast<double>(divide_up(tasks, 2) * 2) * task;
+}
+
+// Layers of dynamic size have none: how many tiles make a task depends on the image. The cycles are those of
+// one image, as of the other families.
+Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
+    Choice<CpuFiltering> best;
+    const bool dynamic = layer.batch == dynamic_size || layer.x().output_size == dynamic_size ||
+                         layer.y().output_size == dynamic_size;
+    if (dynamic || layer.axes.size() != 2) return best;
+    const bool by_lane = target.multiply_by_lane && layer.channels_per_output() % 4 == 0;
+    const std::int64_t outputs_x = outputs_of_phase(layer.x()), outputs_y = outputs_of_phase(layer.y());
+    for (int tile_y = 1; tile_y <= std::min<std::int64_t>(largest_filter_tile, outputs_y); tile_y++) {
+        for (int tile_x = 1; tile_x <= std::min<std::int64_t>(largest_filter_tile, outputs_x); tile_x++) {
+            CpuFiltering tile;
+            tile.tile_x = tile_x;
+            tile.tile_y = tile_y;
+            if (violated_constraint(layer, target, {tile})) continue;
+            const std::array<FilteredAxis, 2> axes = filtered_axes(layer, tile);
+            const std::int64_t tiles = axes[0].tiles(outputs_x) * axes[1].tiles(outputs_y) * layer.batch;
+            tile.lanes = target.vector_lanes;
+            for (tile.vectors = 1; tile.vectors <= 4; tile.vectors++) {
+                for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
+                    tile.stage_lanes = by_lane ? 4 : 1;
+                    tile.unroll = by_lane ? 4 : 1;
+                    tile.task_tiles = tile.tiles;
+                    if (violated_constraint(layer, target, {tile})) continue;
+                    tile.task_tiles = static_cast<int>(filtering_task(layer, target, tile, tiles));
+                    if (violated_constraint(layer, target, {tile})) continue;
+                    best.offer(tile, modelled_cycles(layer, target, tile, axes, tiles) /
+                                         static_cast<double>(std::max<std::int64_t>(layer.batch, 1)));
+                }
+            }
+        }
+    }
+    return best;
+}
+
 ScheduleRecord cpu_default(const PhaseConvolution &layer, const TargetFacts &target) {
     if (layer.depthwise()) return {channelwise_default(layer, target)};
     const Choice<CpuDirect> direct = best_direct(layer, target);
     const Choice<CpuPlanar> planar = best_planar(layer, target);
     const Choice<CpuColumns> columns = best_columns(layer, target);
+    // Filtering must pay well: its weights take more memory, and what is not finite spreads over a tile.
+    const Choice<CpuFiltering> filtering = best_filtering(layer, target);
+    if (filtering.cycles < 0.85 * std::min({direct.cycles, planar.cycles, columns.cycles}) &&
+        multiplications_per_image(layer) >= least_filtered_multiplications)
+        return {filtering.record};
     if (columns.cycles < std::min(direct.cycles, planar.cycles)) return {columns.record};
     if (planar.cycles < direct.cycles) return {finished(layer, target, planar.record)};
     return {finished(layer, target, direct.record)};

@@ -109,6 +109,7 @@ void schedule_cpu_filtering(const MinimalFilteringStages &stages, const PhaseCon
         .unroll(stages.tile_outputs[1])
         .parallel(task);
     inverse.compute_at(output, vector)
+        .bound_extent(stages.i[0], record.tile_x)
         .bound_extent(vars.c, record.lanes)
         .bound_extent(stages.t, 1)
         .bound_extent(vars.q[0], 1)

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 namespace unstride {
@@ -265,9 +266,22 @@ Reason unworthy_of(const PhaseConvolution &, const TargetFacts &, const Autosche
     return "it is there to be compared with";
 }
 
-Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &r, int) {
+Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &r,
+                   int threads) {
     const std::int64_t channels = layer.kernel_output_channels();
     return first_of(
+        [&] { return slow_tile(target, r.vectors, r.tiles, divide_up(channels, r.lanes), 14); },
+        [&]() -> Reason {
+            const auto x = outputs(layer.x()), y = outputs(layer.y());
+            if (!x || !y || layer.batch == dynamic_size) return "tasks of tiles need fixed sizes";
+            const std::array<FilteredAxis, 2> axes = filtered_axes(layer, r);
+            const std::int64_t tiles = axes[0].tiles(*x) * axes[1].tiles(*y) * layer.batch;
+            const std::int64_t tasks = divide_up(tiles, r.task_tiles);
+            const std::int64_t paid = divide_up(tasks, threads) * threads * r.task_tiles;
+            const double keeps = static_cast<double>(tiles) / static_cast<double>(paid);
+            if (keeps >= least_kept) return std::nullopt;
+            return fmt::format("tasks of {} tiles keep {:.2f} of the threads' work", r.task_tiles, keeps);
+        },
         [&] { return wasteful(kept(channels, r.block()), kept(channels, std::min(4, target.vector_lanes))); },
         [&] { return needlessly_narrow(channels, target, r.lanes); });
 }
@@ -342,6 +356,7 @@ public:
         direct();
         planar();
         columns();
+        filtering();
         cpu_channelwise();
         gpu_direct();
         gpu_channelwise();
@@ -483,6 +498,38 @@ private:
                 tile.strip = 0;
                 for (tile.rows = 4; tile.rows <= useful(y, 64); tile.rows *= 4)
                     offer({tile});
+            }
+        }
+    }
+
+    // Whether minimal filtering has anything to save along an axis.
+    static bool filters(const PhaseAxis &axis) {
+        const std::optional<FilteredAxis> filtered = filtered_axis(axis, 2);
+        return filtered && filtering_gain(*filtered, axis) > 1;
+    }
+
+    // Tasks of dynamic sizes would be a guess.
+    void filtering() {
+        if (!outputs(layer_.x()) || !outputs(layer_.y()) || layer_.axes.size() != 2) return;
+        const bool by_lane = target_.multiply_by_lane && layer_.channels_per_output() % 4 == 0;
+        const bool filters_x = filters(layer_.x()), filters_y = filters(layer_.y());
+        for (int tile_y = 1; tile_y <= useful(outputs(layer_.y()), largest_filter_tile); tile_y++) {
+            for (int tile_x = 1; tile_x <= useful(outputs(layer_.x()), largest_filter_tile); tile_x++) {
+                CpuFiltering tile;
+                tile.tile_x = tile_x;
+                tile.tile_y = tile_y;
+                const bool saves_all = (tile_x > 1 || !filters_x) && (tile_y > 1 || !filters_y);
+                if (!saves_all || violated_constraint(layer_, target_, {tile})) continue;
+                tile.lanes = target_.vector_lanes;
+                tile.stage_lanes = tile.unroll = by_lane ? 4 : 1;
+                for (tile.vectors = 1; tile.vectors <= most_vectors; tile.vectors++) {
+                    for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
+                        for (const int task : {12, 24, 42, 84}) {
+                            tile.task_tiles = static_cast<int>(divide_up(task, tile.tiles) * tile.tiles);
+                            offer({tile});
+                        }
+                    }
+                }
             }
         }
     }

@@ -21,28 +21,32 @@ say() { printf 'bench: %s\n' "$*" >&2; }
 fail() { printf 'bench: error: %s\n' "$*" >&2; exit 1; }
 
 # pip_install FILE [OPTION]...: all at once, or where that fails one by one, so that a framework without a wheel
-# for this system leaves only itself out.
+# for this system leaves only itself out. Answers whether all is there.
 pip_install() {
     local file=$1
     local pip=("$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-input)
     shift
     say "installing $file into $environment"
     "${pip[@]}" "$@" -r "$file" && return
-    local requirement
+    local requirement complete=true
     while read -r requirement; do
-        "${pip[@]}" "$@" "$requirement" </dev/null || say "cannot install $requirement; what needs it is left out"
+        "${pip[@]}" "$@" "$requirement" </dev/null && continue
+        say "cannot install $requirement; what needs it is left out"
+        complete=false
     done < <(grep -v '^#' "$file")
+    $complete
 }
 
-# A copy of what the environment was made from lies in it.
+# A copy of what the environment was made from lies in it; without one, the next run tries again.
 install_frameworks() {
     local list=bench/rivals/requirements.txt openmp=bench/rivals/requirements-openmp.txt
     cat "$list" "$openmp" | cmp -s - "$environment/requirements.txt" &&
         "$environment/bin/python" -c '' 2>/dev/null && return
     "$python" -m venv --clear "$environment" || fail "$python cannot make $environment"
-    pip_install "$list"
-    pip_install "$openmp" --no-deps --ignore-installed --prefix "$PWD/$environment/onednn_openmp"
-    cat "$list" "$openmp" >"$environment/requirements.txt"
+    local complete=true
+    pip_install "$list" || complete=false
+    pip_install "$openmp" --no-deps --ignore-installed --prefix "$PWD/$environment/onednn_openmp" || complete=false
+    if $complete; then cat "$list" "$openmp" >"$environment/requirements.txt"; fi
 }
 
 bash scripts/setup.sh unstride >&2

@@ -23,6 +23,13 @@ const char *const by_scatter = "col2im", *const by_zeros = "zero insertion";
 // A matrix product with column buffers beyond this would not fit a machine of ordinary size.
 constexpr std::int64_t most_column_bytes = std::int64_t{2} << 30;
 
+// OpenBLAS's jobs on OpenMP's threads: threads of its own would wait for work on the same processors.
+void run_jobs(int, openblas_dojob_callback job, int count, std::size_t size, void *data, int argument) {
+#pragma omp parallel for
+    for (int i = 0; i < count; i++)
+        job(i, static_cast<char *>(data) + static_cast<std::size_t>(i) * size, argument);
+}
+
 // Where tap (z, y, x) of a convolution meets position p: p * stride + tap * dilation - pad.
 struct Taps {
     const Convolution &of;
@@ -62,6 +69,7 @@ public:
     void load(const Problem &problem, const std::string &variant, int threads) override {
         variant_ = variant;
         BLAS(openblas_set_num_threads)(threads);
+        BLAS(openblas_set_threads_callback_function)(run_jobs);
         PlainRival::load(problem, variant, threads);
     }
 

@@ -1,4 +1,4 @@
-"""A contender that only pretends: fake_rival.py HOW [FILE]. It knows the right numbers from the problem itself."""
+"""A contender that only pretends: fake_rival.py HOW [FILE]. It knows the right numbers beforehand."""
 
 import array
 import os
@@ -60,7 +60,7 @@ class Fake:
         if self.how == "crashing later" and self.calls > 1:
             os.kill(os.getpid(), signal.SIGSEGV)
         start = time.monotonic_ns()
-        time.sleep(0.002 if self.how == "slow" else 0.0005)
+        time.sleep(0.0005)
         if self.how == "noting" and self.calls > 1:
             self.note(start, time.monotonic_ns())
 

@@ -652,7 +652,9 @@ TEST(AnalyticDefault, ChoosesTheFamilyByTheLayer) {
                                         facts(instruction_set)))["family"];
     };
     for (const char *cpu : {"avx512", "avx2", "sse41", "neon"}) {
-        EXPECT_EQ(family("transposed_conv(64, kernel=4, stride=2)", cpu), "cpu_direct");
+        EXPECT_EQ(family("transposed_conv(64, kernel=4, stride=2)", cpu), "cpu_filtering");
+        EXPECT_EQ(family("transposed_conv(64, kernel=2, stride=2)", cpu), "cpu_direct"); // one tap
+        EXPECT_EQ(family("transposed_conv(16, kernel=4, stride=2)", cpu), "cpu_direct"); // too small
         EXPECT_EQ(family("transposed_conv(1, kernel=9, stride=2)", cpu), "cpu_columns");
         EXPECT_EQ(family("conv(9, kernel=3) | pixel_shuffle(3)", cpu), "cpu_columns");
         EXPECT_EQ(family("conv(1, kernel=3, stride=2)", cpu), "cpu_direct");
@@ -660,6 +662,8 @@ TEST(AnalyticDefault, ChoosesTheFamilyByTheLayer) {
         EXPECT_EQ(family("bilinear_upsample(2)", cpu), "cpu_channelwise");
         EXPECT_EQ(family("pixel_unshuffle(2) | relu", cpu), "cpu_channelwise");
     }
+    const char *exact = "input(f32, 1x16x16x24, numeric=exact) | transposed_conv(64, kernel=4, stride=2)";
+    EXPECT_EQ(to_json(analytic_default(lowered(exact), facts("avx512")))["family"], "cpu_direct");
     for (const char *gpu : {"cuda", "opencl"}) {
         EXPECT_EQ(family("transposed_conv(1, kernel=9, stride=2)", gpu), "gpu_direct");
         EXPECT_EQ(family("conv(24, kernel=3, groups=24)", gpu), "gpu_channelwise");
