@@ -422,6 +422,13 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     return static_cast<double>(divide_up(tasks, 2) * 2) * task;
 }
 
+// Multiplying by lane, what is loaded ahead for the next channels takes registers too: 4x5 tiles of 32
+// spilled.
+bool spills_ahead(const TargetFacts &target, const CpuFiltering &record) {
+    return record.stage_lanes > 1 &&
+           record.vectors * record.tiles + record.vectors + record.tiles + 6 > target.vector_registers;
+}
+
 // Layers of dynamic size have none: how many tiles make a task depends on the image. The cycles are those of
 // one image, as of the other families.
 Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
@@ -440,12 +447,16 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
             const std::array<FilteredAxis, 2> axes = filtered_axes(layer, tile);
             const std::int64_t tiles = axes[0].tiles(outputs_x) * axes[1].tiles(outputs_y) * layer.batch;
             tile.lanes = target.vector_lanes;
-            for (tile.vectors = 1; tile.vectors <= 4; tile.vectors++) {
+            // Multiplying by lane, weights are loaded in pairs and the rest one by one: more vectors load
+            // less.
+            const auto most_vectors = static_cast<int>(
+                std::min<std::int64_t>(4, divide_up(layer.kernel_output_channels(), tile.lanes)));
+            for (tile.vectors = by_lane ? most_vectors : 1; tile.vectors <= most_vectors; tile.vectors++) {
                 for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
                     tile.stage_lanes = by_lane ? 4 : 1;
                     tile.unroll = by_lane ? 4 : 1;
                     tile.task_tiles = tile.tiles;
-                    if (violated_constraint(layer, target, {tile})) continue;
+                    if (violated_constraint(layer, target, {tile}) || spills_ahead(target, tile)) continue;
                     tile.task_tiles = static_cast<int>(filtering_task(layer, target, tile, tiles));
                     if (violated_constraint(layer, target, {tile})) continue;
                     best.offer(tile, modelled_cycles(layer, target, tile, axes, tiles) /

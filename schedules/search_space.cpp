@@ -272,6 +272,11 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
     return first_of(
         [&] { return slow_tile(target, r.vectors, r.tiles, divide_up(channels, r.lanes), 14); },
         [&]() -> Reason {
+            const int used = r.vectors * r.tiles + r.vectors + r.tiles + 6; // and what is loaded ahead
+            if (r.stage_lanes == 1 || used <= target.vector_registers) return std::nullopt;
+            return fmt::format("multiplying by lane leaves no registers to load ahead ({})", used);
+        },
+        [&]() -> Reason {
             const auto x = outputs(layer.x()), y = outputs(layer.y());
             if (!x || !y || layer.batch == dynamic_size) return "tasks of tiles need fixed sizes";
             const std::array<FilteredAxis, 2> axes = filtered_axes(layer, r);

@@ -21,7 +21,6 @@ python=/usr/bin/python3 # not the first one in PATH, which may be a version mana
 # the same list serves systems without Debian's package manager.
 missing_packages() {
     command -v git >/dev/null || echo git
-    command -v chromium >/dev/null || ! grep -qx ID=debian /etc/os-release || echo chromium # for tests of reports; they skip without
     command -v g++ >/dev/null || echo g++
     command -v pkg-config >/dev/null || echo pkg-config
     command -v qemu-aarch64 >/dev/null || echo qemu-user
@@ -32,6 +31,7 @@ missing_packages() {
     compgen -G '/usr/lib*/*/libOpenCL.so.1' >/dev/null || compgen -G '/usr/lib*/libOpenCL.so.1' >/dev/null ||
         echo ocl-icd-libopencl1
     [[ -e /etc/ssl/certs/ca-certificates.crt || -e /etc/pki/tls/certs/ca-bundle.crt ]] || echo ca-certificates
+    command -v chromium >/dev/null || ! grep -qx ID=debian /etc/os-release || echo chromium # tests of reports skip without
     local header_of='benchmark/benchmark.h libbenchmark-dev
 CLI/CLI.hpp libcli11-dev
 fmt/core.h libfmt-dev

@@ -145,8 +145,7 @@ TEST(Search, FindsPointsNearTheBestOfTheSpace) {
 
 TEST(Search, TriesTheDefaultAndWhatIsKnownFirst) {
     const SearchSpace space = space_of(chain);
-    ScheduleRecord outside = space.points()[0];
-    std::get<CpuDirect>(outside.parameters).rows = 3;
+    const ScheduleRecord outside{CpuDirect{}};
     ASSERT_FALSE(space.find(outside));
     Search search(space, {outside, space.points()[0], space.points().back()});
     const std::vector<ScheduleRecord> first = search.ask(3);
