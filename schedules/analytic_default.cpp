@@ -401,9 +401,7 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     const double lanes = record.lanes, channels = static_cast<double>(layer.kernel_input_channels());
     const double phases = static_cast<double>(phase_count(layer));
     const double blocks = static_cast<double>(divide_up(layer.kernel_output_channels(), record.block()));
-    const double step = record.stage_lanes > 1
-                            ? lane_step_cycles(record.vectors, record.tiles, record.stage_lanes)
-                            : step_cycles(target, record.vectors, record.tiles);
+    const double step = step_cycles(target, record.vectors, record.tiles);
     // Every point of every phase enters its register tiles anew; direct axes only once.
     const double register_tile = static_cast<double>(layer.channels_per_output()) * products * step +
                                  phases * points * tile_overhead(record.vectors * record.tiles);
@@ -422,21 +420,14 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     return static_cast<double>(divide_up(tasks, 2) * 2) * task;
 }
 
-// Multiplying by lane, what is loaded ahead for the next channels takes registers too: 4x5 tiles of 32
-// spilled.
-bool spills_ahead(const TargetFacts &target, const CpuFiltering &record) {
-    return record.stage_lanes > 1 &&
-           record.vectors * record.tiles + record.vectors + record.tiles + 6 > target.vector_registers;
-}
-
-// Layers of dynamic size have none: how many tiles make a task depends on the image. The cycles are those of
-// one image, as of the other families.
+// Targets that multiply by lane have none: there loops of 4x3 tiles spend a quarter of their instructions on
+// loads, and larger ones spill. Layers of dynamic size have none: how many tiles make a task depends on the
+// image. The cycles are those of one image, as of the other families.
 Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
     Choice<CpuFiltering> best;
     const bool dynamic = layer.batch == dynamic_size || layer.x().output_size == dynamic_size ||
                          layer.y().output_size == dynamic_size;
-    if (dynamic || layer.axes.size() != 2) return best;
-    const bool by_lane = target.multiply_by_lane && layer.channels_per_output() % 4 == 0;
+    if (dynamic || layer.axes.size() != 2 || target.multiply_by_lane) return best;
     const std::int64_t outputs_x = outputs_of_phase(layer.x()), outputs_y = outputs_of_phase(layer.y());
     for (int tile_y = 1; tile_y <= std::min<std::int64_t>(largest_filter_tile, outputs_y); tile_y++) {
         for (int tile_x = 1; tile_x <= std::min<std::int64_t>(largest_filter_tile, outputs_x); tile_x++) {
@@ -447,16 +438,10 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
             const std::array<FilteredAxis, 2> axes = filtered_axes(layer, tile);
             const std::int64_t tiles = axes[0].tiles(outputs_x) * axes[1].tiles(outputs_y) * layer.batch;
             tile.lanes = target.vector_lanes;
-            // Multiplying by lane, weights are loaded in pairs and the rest one by one: more vectors load
-            // less.
-            const auto most_vectors = static_cast<int>(
-                std::min<std::int64_t>(4, divide_up(layer.kernel_output_channels(), tile.lanes)));
-            for (tile.vectors = by_lane ? most_vectors : 1; tile.vectors <= most_vectors; tile.vectors++) {
+            for (tile.vectors = 1; tile.vectors <= 4; tile.vectors++) {
                 for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
-                    tile.stage_lanes = by_lane ? 4 : 1;
-                    tile.unroll = by_lane ? 4 : 1;
                     tile.task_tiles = tile.tiles;
-                    if (violated_constraint(layer, target, {tile}) || spills_ahead(target, tile)) continue;
+                    if (violated_constraint(layer, target, {tile})) continue;
                     tile.task_tiles = static_cast<int>(filtering_task(layer, target, tile, tiles));
                     if (violated_constraint(layer, target, {tile})) continue;
                     best.offer(tile, modelled_cycles(layer, target, tile, axes, tiles) /

@@ -1,6 +1,7 @@
 // `unstride compare` from the command line: exit codes, messages, and a small measurement.
 #include "schedules/database.h"
 #include "schedules/target_facts.h"
+#include "tests/temporary_folder.h"
 #include "tests/unit/example_results.h"
 #include "tools/compare/results.h"
 #include "tools/files.h"
@@ -23,20 +24,8 @@ bool has(const std::string &text, const std::string &part) {
     return text.find(part) != std::string::npos;
 }
 
-class CompareCommand : public testing::Test {
+class CompareCommand : public TemporaryFolderTest {
 protected:
-    void SetUp() override {
-        auto made = make_temporary_folder("unstride-compare-test");
-        ASSERT_TRUE(made.ok()) << made.error();
-        folder_.emplace(std::move(*made));
-    }
-
-    fs::path path(const std::string &name) const { return folder_->path() / name; }
-
-    void write(const std::string &name, const std::string &text) const {
-        ASSERT_TRUE(write_file_atomically(path(name), text).ok());
-    }
-
     // Results of one layer by one schedule that takes so long.
     void write_rows(const std::string &name, double nanoseconds, std::uint32_t seed,
                     const std::string &text = "") const {
@@ -59,8 +48,6 @@ protected:
         arguments.insert(arguments.begin(), {UNSTRIDE_PROGRAM, "compare"});
         return run_process(arguments, {std::chrono::minutes(4)}, {"XDG_DATA_HOME=" + path("data").string()});
     }
-
-    std::optional<TemporaryFolder> folder_;
 };
 
 TEST_F(CompareCommand, ARegressionFailsOnlyWhenAsked) {
@@ -199,7 +186,7 @@ TEST_F(CompareCommand, SchedulesOfALayerAreMeasured) {
     EXPECT_EQ(json["sources"][0]["peaks"].size(), 1U);
     EXPECT_EQ(json["sources"][0]["protocol"]["interleaved"], true);
     EXPECT_TRUE(json["sources"][0].contains("noise_floor"));
-    EXPECT_FALSE(has(*text, folder_->path().string()));
+    EXPECT_FALSE(has(*text, path("").string()));
     EXPECT_TRUE(has(compare({"out.json", "--format=html"}).output, "</html>"));
 }
 

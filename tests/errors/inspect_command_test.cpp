@@ -1,4 +1,5 @@
 // `unstride inspect`: what it prints for a kernel, and what it refuses.
+#include "tests/temporary_folder.h"
 #include "tools/files.h"
 #include "tools/library/process.h"
 
@@ -19,13 +20,11 @@ bool has(const std::string &text, const std::string &part) {
     return text.find(part) != std::string::npos;
 }
 
-class InspectCommand : public testing::Test {
+class InspectCommand : public TemporaryFolderTest {
 protected:
     void SetUp() override {
-        auto made = make_temporary_folder("unstride-inspect");
-        ASSERT_TRUE(made.ok()) << made.error();
-        folder_.emplace(std::move(*made));
-        file_ = (folder_->path() / "a.layers").string();
+        TemporaryFolderTest::SetUp();
+        file_ = path("a.layers").string();
         const auto written = write_file_atomically(
             file_, "up = input(f32, 1x8x8x16) | transposed_conv(16, kernel=2, stride=2)\n"
                    "moved = input(f32, 1x8x8x16) | pixel_shuffle(2)\n");
@@ -35,10 +34,9 @@ protected:
     ProcessResult inspect(const std::vector<std::string> &more) const {
         std::vector<std::string> arguments = {UNSTRIDE_PROGRAM, "inspect", file_};
         arguments.insert(arguments.end(), more.begin(), more.end());
-        return run_process(arguments, {}, {"XDG_DATA_HOME=" + folder_->path().string()});
+        return run_process(arguments, {}, {"XDG_DATA_HOME=" + path("").string()});
     }
 
-    std::optional<TemporaryFolder> folder_;
     std::string file_;
 };
 
@@ -86,7 +84,7 @@ TEST_F(InspectCommand, RefusesWhatItCannotShow) {
     expect_refusal({"--target", "opencl"}, 2, "nothing to inspect");
     expect_refusal({"--format", "html"}, 2, "--format");
     expect_refusal({"--layer", "down"}, 1, "there is no layer 'down'; it has up, moved");
-    expect_refusal({"--db", (folder_->path() / "none").string()}, 1, "there is no such database");
+    expect_refusal({"--db", path("none").string()}, 1, "there is no such database");
 }
 
 } // namespace

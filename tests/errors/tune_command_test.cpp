@@ -4,6 +4,7 @@
 #include "compiler/language/printer.h"
 #include "schedules/analytic_default.h"
 #include "schedules/database.h"
+#include "tests/temporary_folder.h"
 #include "tests/unit/write_limit.h"
 #include "tools/files.h"
 #include "tools/library/host_machine.h"
@@ -86,18 +87,14 @@ private:
     pid_t child_ = 0;
 };
 
-class TuneCommand : public testing::Test {
+class TuneCommand : public TemporaryFolderTest {
 protected:
     void SetUp() override {
-        auto made = make_temporary_folder("unstride-tune-test");
-        ASSERT_TRUE(made.ok()) << made.error();
-        folder_.emplace(std::move(*made));
+        TemporaryFolderTest::SetUp();
         const auto written = write_file_atomically(path("a.layers"), std::string("up = ") + chain + "\n");
         ASSERT_TRUE(written.ok()) << written.error();
         ASSERT_FALSE(own_instruction_sets().empty());
     }
-
-    fs::path path(const std::string &name) const { return folder_->path() / name; }
 
     // The plainest instruction set, which compiles fastest.
     const std::string set_ = own_instruction_sets().back().instruction_set;
@@ -183,8 +180,6 @@ protected:
         const auto text = fs::exists(records_path()) ? read_file(records_path()) : Result<std::string>("");
         return text ? static_cast<std::size_t>(std::count(text->begin(), text->end(), '\n')) : 0;
     }
-
-    std::optional<TemporaryFolder> folder_;
 };
 
 TEST_F(TuneCommand, RecordsEveryCandidateAndBuildsFindTheWinner) {

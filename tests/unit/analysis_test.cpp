@@ -1,5 +1,6 @@
 // The analysis of objects: hand-written loops whose counts are known, generated kernels against the counts of
 // GNU's disassembler and the cycles of LLVM's own analyzer, and damaged files.
+#include "tests/temporary_folder.h"
 #include "tools/analysis/analysis.h"
 
 #include "tools/analysis/loops.h"
@@ -40,16 +41,8 @@ TEST(Loops, AreInnermostBranchesBack) {
     EXPECT_EQ(innermost_loops({none, 0, 0}), (std::vector<LoopRange>{{0, 1, 2}}));
 }
 
-class Analysis : public testing::Test {
+class Analysis : public TemporaryFolderTest {
 protected:
-    void SetUp() override {
-        auto made = make_temporary_folder("unstride-analysis");
-        ASSERT_TRUE(made.ok()) << made.error();
-        folder_.emplace(std::move(*made));
-    }
-
-    fs::path path(const std::string &name) const { return folder_->path() / name; }
-
     fs::path write(const std::string &name, std::string_view bytes) const {
         EXPECT_TRUE(write_file_atomically(path(name), bytes).ok());
         return path(name);
@@ -74,8 +67,6 @@ protected:
     KernelAnalysis aarch64(const std::string &body) const {
         return analyse(assemble(body, aarch64_compiler), "neon");
     }
-
-    std::optional<TemporaryFolder> folder_;
 };
 
 Loop only_loop(const KernelAnalysis &analysis) {
