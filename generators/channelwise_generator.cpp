@@ -11,6 +11,9 @@
 
 #include <Halide.h>
 
+#include <algorithm>
+#include <limits>
+
 namespace unstride {
 
 using namespace Halide;
@@ -30,7 +33,7 @@ public:
 
     void schedule() {
         if (using_autoscheduler()) return estimate();
-        const ChannelwiseStages stages{*output, sum, staged, *vars, taps};
+        const ChannelwiseStages stages{*output, sum, staged, *vars, taps, interior};
         if (const auto *cpu = std::get_if<CpuChannelwise>(&parameters.record.parameters)) {
             schedule_cpu_channelwise(stages, convolution(), *cpu);
         } else {
@@ -40,6 +43,7 @@ public:
 
 private:
     Func staged, sum;
+    RVar interior; // of staged rows
     std::vector<RVar> taps;
 
     bool on_cpu() const { return parameters.target.device == Device::cpu; }
@@ -110,13 +114,54 @@ private:
         return total;
     }
 
+    bool along_x() const {
+        const auto *cpu = std::get_if<CpuChannelwise>(&parameters.record.parameters);
+        return cpu != nullptr && cpu->lanes_along_x;
+    }
+
+    // Rows whose neighbours are the lanes of one vector: the columns inside the input first, in loads that
+    // nothing clamps, then those around it one by one.
+    template<typename Column>
+    void stage_rows(std::vector<Var> at, const Column &column) {
+        const PhaseConvolution &conv = convolution();
+        const TapProgression taps = conv.x().progression();
+        int least = std::numeric_limits<int>::max(), most = std::numeric_limits<int>::min();
+        for (std::size_t q = 0; q < taps.count.size(); q++) {
+            const std::int64_t first = taps.first_input_offset[q];
+            least = std::min(least, static_cast<int>(first));
+            most = std::max(most, static_cast<int>(first + (conv.x().max_taps() - 1) * taps.offset_step));
+        }
+        const int stride = static_cast<int>(conv.x().input_stride);
+        const Expr width = input->dim(1).extent(), u = output->dim(2).min();
+        const Expr begin = u * stride + least;
+        const Expr end = (u + output->dim(2).extent() - 1) * stride + most + 1;
+        const Expr first = clamp(begin, 0, width), past = clamp(end, first, width);
+        const RDom inside(first, past - first, "inside");
+        const RDom before(begin, max(0, min(0, end) - begin), "before");
+        const RDom after(max(width, begin), max(0, end - max(width, begin)), "after");
+        const auto staged_at = [&](const Expr &x) {
+            std::vector<Expr> place(at.begin(), at.end());
+            place[1] = x;
+            return place;
+        };
+        const auto border = [&](const Expr &x) {
+            if (conv.edge == EdgeRule::zero) return Expr(0.0f);
+            return column(clamp(x, 0, width - 1));
+        };
+        staged(at) = undef<float>();
+        staged(staged_at(inside.x)) = column(inside.x);
+        staged(staged_at(before.x)) = border(before.x);
+        staged(staged_at(after.x)) = border(after.x);
+        interior = inside.x;
+    }
+
     Expr filtered() {
         const PhaseConvolution &conv = convolution();
         // The taps of every axis but x, for an input column x and an output's y (and z).
-        const auto column = [&](const Expr &c, const Expr &x) {
+        const auto column = [&](const Expr &c, const Expr &x, bool x_inside = false) {
             return filter_axis(1, [&](const Expr &y) {
-                if (conv.axes.size() == 2) return input_at(c, {x, y});
-                return filter_axis(2, [&](const Expr &z) { return input_at(c, {x, y, z}); });
+                if (conv.axes.size() == 2) return input_at(c, {x, y}, x_inside);
+                return filter_axis(2, [&](const Expr &z) { return input_at(c, {x, y, z}, x_inside); });
             });
         };
         if (!on_cpu()) {
@@ -129,7 +174,12 @@ private:
         at.push_back(vars->n);
         // A shuffle asks for channels by the block, also past the last one.
         const Expr last = static_cast<int>(conv.input_channels) - 1;
-        staged(at) = column(conv.shuffle_block() > 1 ? min(vars->c, last) : Expr(vars->c), vars->x[0]);
+        const Expr channel = conv.shuffle_block() > 1 ? min(vars->c, last) : Expr(vars->c);
+        if (along_x()) {
+            stage_rows(at, [&](const Expr &x) { return column(channel, x, true); });
+        } else {
+            staged(at) = column(channel, vars->x[0]);
+        }
         return filter_axis(0, [&](const Expr &x) {
             std::vector<Expr> read(at.begin(), at.end());
             read[0] = source_channel(vars->c);

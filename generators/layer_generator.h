@@ -61,9 +61,10 @@ protected:
     }
 
     // The input at any position, see bordered_input.
-    Halide::Expr input_at(const Halide::Expr &channel, const std::vector<Halide::Expr> &position) {
+    Halide::Expr input_at(const Halide::Expr &channel, const std::vector<Halide::Expr> &position,
+                          bool x_inside = false) {
         return bordered_input(this->convolution(), *input, spatial_extents(*input, position.size()), channel,
-                              position, vars->n);
+                              position, vars->n, x_inside);
     }
 
     ChannelParameters rows() { return {this->convolution(), this->parameters.record, *channel_parameters}; }

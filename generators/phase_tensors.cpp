@@ -23,10 +23,14 @@ Expr input_position(const PhaseAxis &axis, const Expr &q, const Expr &u, const E
 
 Expr bordered_input(const PhaseConvolution &layer, const Halide::Func &input,
                     const std::vector<Expr> &extents, const Expr &channel, const std::vector<Expr> &position,
-                    const Expr &n) {
+                    const Expr &n, bool x_inside) {
     Expr inside = Halide::cast<bool>(true);
     std::vector<Expr> at = {channel};
     for (std::size_t axis = 0; axis < position.size(); axis++) {
+        if (axis == 0 && x_inside) {
+            at.push_back(position[axis]);
+            continue;
+        }
         // Rows that are contiguous in memory are copied by vectors: the part inside is told apart.
         Expr within = 0 <= position[axis] && position[axis] < extents[axis], place = position[axis];
         if (axis == 0 && layer.layout == Layout::nchw) {

@@ -23,10 +23,11 @@ Halide::Expr input_position(const PhaseAxis &axis, const Halide::Expr &q, const 
                             const Halide::Expr &j);
 
 // The input at any position, prologue applied: zeros or the nearest pixel around the tensor.
-// `extents` are the tensor's, x first.
+// `extents` are the tensor's, x first. With `x_inside` the position on x is known to be one of the tensor's.
 Halide::Expr bordered_input(const PhaseConvolution &layer, const Halide::Func &input,
                             const std::vector<Halide::Expr> &extents, const Halide::Expr &channel,
-                            const std::vector<Halide::Expr> &position, const Halide::Expr &n);
+                            const std::vector<Halide::Expr> &position, const Halide::Expr &n,
+                            bool x_inside = false);
 
 // The index in a pixel_shuffle block of the phases q, the last axis fastest; 0 where nothing is shuffled.
 Halide::Expr shuffle_index(const PhaseConvolution &layer, const std::vector<Halide::Var> &q);

@@ -19,6 +19,7 @@ struct ChannelwiseStages {
     Halide::Func staged;
     const PhaseVars &vars;
     std::vector<Halide::RVar> taps; // of `sum`, x first
+    Halide::RVar interior;          // the columns inside the input, in the first update of staged rows
 };
 
 void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvolution &layer,

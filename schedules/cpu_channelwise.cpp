@@ -14,6 +14,19 @@ namespace unstride {
 
 using namespace Halide;
 
+namespace {
+
+// Pixels whose filtered columns are made at once, so that they are read back from the L1 cache and the
+// columns that two such runs share cost little; 0 for whole rows.
+int staged_pixels(const PhaseConvolution &layer) {
+    constexpr std::int64_t bytes = 12 * 1024;
+    if (layer.weights != WeightSource::filter) return 0;
+    const std::int64_t pixels = bytes / (layer.input_channels * static_cast<std::int64_t>(sizeof(float)));
+    return static_cast<int>(std::max(pixels, 8 * layer.x().halo()));
+}
+
+} // namespace
+
 void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvolution &layer,
                               const CpuChannelwise &record) {
     Func output = stages.output, sum = stages.sum, staged = stages.staged;
@@ -22,7 +35,7 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
     // Channels that two vectors share would be added to twice where the second tensor is the output itself.
     const TailStrategy tail = layer.has_add() ? TailStrategy::GuardWithIf : TailStrategy::ShiftInwards;
 
-    Var lane("lane"), block("block"), row("row"), rows("rows"), phase("phase");
+    Var lane("lane"), block("block"), pixels("pixels"), row("row"), rows("rows"), phase("phase");
     std::vector<VarOrRVar> order;
     if (record.lanes_along_x) {
         output.split(u, block, lane, record.lanes, TailStrategy::GuardWithIf).vectorize(lane);
@@ -32,6 +45,10 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
         const std::int64_t blocks = (layer.output_channels + record.lanes - 1) / record.lanes;
         if (blocks * record.unroll_phases <= 8) output.unroll(block);
         order = {lane, block, vars.q[0], u};
+        if (staged_pixels(layer) > 0) {
+            output.split(u, pixels, u, staged_pixels(layer), TailStrategy::GuardWithIf);
+            order.push_back(pixels);
+        }
     }
     output.split(v, rows, row, record.rows, TailStrategy::GuardWithIf);
     order.push_back(vars.q[1]);
@@ -57,15 +74,25 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
         }
     }
     if (staged.defined()) {
-        staged.compute_at(output, layer.weights == WeightSource::filter ? vars.q[1] : fused);
+        // Filtered columns are made row by row, in memory that is the task's.
+        if (layer.weights == WeightSource::filter) {
+            const bool by_pixels = !record.lanes_along_x && staged_pixels(layer) > 0;
+            staged.compute_at(output, by_pixels ? pixels : vars.q[1]).hoist_storage(output, fused);
+        } else {
+            staged.compute_at(output, fused);
+        }
         if (record.lanes_along_x) {
             std::vector<Var> rows_first = staged.args();
             std::swap(rows_first[0], rows_first[1]); // (x, c, ...)
-            // The vectors at both ends of a row are put together element by element: short ones have fewer.
-            const int lanes = std::min(8, record.lanes);
-            staged.reorder_storage(rows_first)
-                .reorder(std::vector<VarOrRVar>(rows_first.begin(), rows_first.end()))
-                .vectorize(vars.x[0], lanes, TailStrategy::RoundUp);
+            staged.reorder_storage(rows_first);
+            if (layer.weights == WeightSource::filter) {
+                staged.update(0).vectorize(stages.interior, record.lanes, TailStrategy::GuardWithIf);
+            } else {
+                // The vectors at both ends of a row are put together element by element: short ones have
+                // fewer.
+                staged.reorder(std::vector<VarOrRVar>(rows_first.begin(), rows_first.end()))
+                    .vectorize(vars.x[0], std::min(8, record.lanes), TailStrategy::RoundUp);
+            }
         } else {
             int lanes = record.lanes;
             while (lanes > layer.input_channels)

@@ -55,6 +55,10 @@ public:
                 if (step != SizeStep{}) result.axes[axis].sizes.push_back(step);
             }
         }
+        if (result.edge == EdgeRule::zero) {
+            for (PhaseAxis &axis : result.axes)
+                drop_taps_outside(&axis);
+        }
         if (result.axes.size() == 1) add_trivial_axis();
         fold_scale();
         return std::move(result);
@@ -139,9 +143,9 @@ private:
             return refuse(fmt::format("cannot follow {} in one kernel{}",
                                       unshuffled ? "pixel_unshuffle" : "nearest_upsample", second_layer));
         }
+        result.edge = upsample.edge;
         lower_transposed(as_transposed_conv(upsample, before().channels));
         result.weights = WeightSource::filter;
-        result.edge = upsample.edge;
     }
 
     void lower_transposed(const TransposedConv &conv) {
@@ -151,8 +155,12 @@ private:
         for (std::size_t axis = 0; axis < result.axes.size(); axis++) {
             PhaseAxis &lowered = result.axes[axis];
             lowered.kernel = conv.kernel[axis];
-            lowered.phases = transposed_conv_phases(conv.kernel[axis], conv.stride[axis], conv.dilation[axis],
-                                                    padding[axis].begin);
+            // A single input pixel is scattered once, whatever the stride: with one phase for every output
+            // each multiplies it with its own kernel element, and nothing with the zeros around it.
+            const bool one_pixel = before().spatial[axis] == 1 && result.edge == EdgeRule::zero;
+            const std::int64_t stride = one_pixel ? shapes[index + 1].spatial[axis] : conv.stride[axis];
+            lowered.phases =
+                transposed_conv_phases(conv.kernel[axis], stride, conv.dilation[axis], padding[axis].begin);
             if (conv.weights == WeightInitialiser::bilinear)
                 lowered.filter = bilinear_filter(conv.kernel[axis]);
         }

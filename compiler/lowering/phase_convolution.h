@@ -177,6 +177,9 @@ std::vector<Phase> shuffled_phases(const std::vector<Phase> &phases, std::int64_
 std::vector<Phase> cropped_phases(const std::vector<Phase> &phases, std::int64_t from,
                                   std::int64_t input_stride);
 
+// Of an axis of known sizes: drops the taps whose input lies outside for all outputs of their phase.
+void drop_taps_outside(PhaseAxis *axis);
+
 // Makes the offsets of every phase ascend by one common step, with taps of weight zero in the gaps.
 void space_evenly(std::vector<Phase> *phases);
 

@@ -90,6 +90,19 @@ std::vector<Phase> cropped_phases(const std::vector<Phase> &phases, std::int64_t
     return result;
 }
 
+void drop_taps_outside(PhaseAxis *axis) {
+    if (axis->input_size == dynamic_size || axis->output_size == dynamic_size) return;
+    const std::int64_t count = axis->phase_count();
+    for (std::int64_t q = 0; q < count; q++) {
+        // The phase's outputs are u = 0 … last; its inputs stride * u + offset. Strides that jump over the
+        // whole input are left alone.
+        const std::int64_t last = q < axis->output_size ? (axis->output_size - 1 - q) / count : 0;
+        std::erase_if(axis->phases[static_cast<std::size_t>(q)].taps, [&](const Tap &tap) {
+            return tap.input_offset >= axis->input_size || tap.input_offset + axis->input_stride * last < 0;
+        });
+    }
+}
+
 void space_evenly(std::vector<Phase> *phases) {
     std::int64_t step = 0;
     for (const Phase &phase : *phases) {

@@ -88,6 +88,35 @@ TEST(Phases, UnshuffledConvolutionReadsWholeBlocks) {
     EXPECT_EQ(axis.unshuffle, 3);
 }
 
+TEST(Phases, OnePixelMeetsEachKernelElementOnce) {
+    const auto kernel_elements = [](const std::string &chain) {
+        std::vector<std::int64_t> elements;
+        const PhaseConvolution layer = lowered(chain);
+        for (const Phase &phase : layer.x().phases) {
+            EXPECT_LE(phase.taps.size(), 1u) << chain;
+            for (const Tap &tap : phase.taps) {
+                EXPECT_EQ(tap.input_offset, 0) << chain;
+                elements.push_back(tap.kernel_begin);
+            }
+        }
+        return elements;
+    };
+    using Elements = std::vector<std::int64_t>;
+    EXPECT_EQ(kernel_elements("input(f32, 1x1x8) | transposed_conv(4, kernel=4)"), (Elements{0, 1, 2, 3}));
+    EXPECT_EQ(kernel_elements("input(f32, 1x1x8) | transposed_conv(4, kernel=4, stride=2, pad=1)"),
+              (Elements{1, 2}));
+    EXPECT_EQ(kernel_elements("input(f32, 1x1x8) | conv(4, kernel=3, pad=1)"), (Elements{1}));
+    // Of an unknown size nothing is dropped.
+    EXPECT_EQ(lowered("input(f32, 1x?x8) | conv(4, kernel=3, pad=1)").x().max_taps(), 3);
+}
+
+TEST(Phases, TapsThatOnlyReadZerosAreDropped) {
+    const PhaseAxis axis = lowered("input(f32, 1x2x1) | conv(1, kernel=7, pad=3)").x();
+    ASSERT_EQ(axis.max_taps(), 3);
+    EXPECT_EQ(axis.phases[0].taps.front().input_offset, -1);
+    EXPECT_EQ(axis.phases[0].taps.back().input_offset, 1);
+}
+
 TEST(Phases, ShuffleSplitsEveryPhase) {
     const auto phases = shuffled_phases(transposed_conv_phases(4, 2, 1, 1), 2);
     ASSERT_EQ(phases.size(), 4u);
