@@ -3,6 +3,7 @@
 import json
 import os
 
+from roof import roof_of
 from summary import groups, own_row, rival_of, timed
 
 SCHEMA = 1
@@ -15,12 +16,28 @@ class BaselineError(Exception):
     """A baseline that cannot be used; the text says what to do."""
 
 
+FIGURES = (
+    ("ratio", "oneDNN's time over unstride's"),
+    ("peak_share", "share of the peak"),
+    ("copy_share", "share of the rate of copying"),
+)
+
+
+def anchor_name(row):
+    return f"{rival_of(row)} {row['contender'].get('version', '')}".strip()
+
+
 def key_of(entry):
     return f"{entry['text']} @ {entry['threads']}"
 
 
 def figures_of(document):
-    """{"TEXT @ N": {"text", "threads", "anchors", "ratio": oneDNN's time over Unstride's, "peak_share"}}."""
+    """{"TEXT @ N": figures} of every layer and thread count that Unstride has a time for.
+
+    `ratio` is oneDNN's time over Unstride's and `anchors` the versions of oneDNN that it is to; `peak_share` is
+    of the multiply-add peak, or for a layer without multiplications `copy_share` of the rate of copying.
+    """
+    source = document["sources"][0]
     figures = {}
     for rows in groups(document["rows"]):
         own = own_row(rows)
@@ -29,11 +46,13 @@ def figures_of(document):
         entry = {"text": own["text"], "threads": own["threads"]}
         anchors = [row for row in timed(rows) if rival_of(row) in ANCHORS]
         if anchors:
-            entry["anchors"] = sorted({rival_of(row) for row in anchors})
+            entry["anchors"] = sorted({anchor_name(row) for row in anchors})
             entry["ratio"] = min(row["est_ns"] for row in anchors) / own["est_ns"]
         if own.get("derived", {}).get("peak_share"):
             entry["peak_share"] = own["derived"]["peak_share"]
-        if "ratio" in entry or "peak_share" in entry:
+        elif (roof := roof_of(own, source)) is not None:
+            entry["copy_share"] = roof.nanoseconds / own["est_ns"]
+        if any(figure in entry for figure, _ in FIGURES):
             figures[key_of(entry)] = entry
     return figures
 
@@ -43,6 +62,7 @@ def threshold_of(source):
 
 
 def write(document, path):
+    """How many layers and thread counts the file holds, and how many of them with a ratio to oneDNN."""
     source = document["sources"][0]
     figures = figures_of(document)
     if not figures:
@@ -61,6 +81,7 @@ def write(document, path):
         json.dump(baseline, file, indent=1)
         file.write("\n")
     os.replace(temporary, path)
+    return len(figures), sum("ratio" in entry for entry in figures.values())
 
 
 def read_for(machine, folder):
@@ -91,7 +112,7 @@ def read_for(machine, folder):
 def lost_figures(before, after, threshold):
     """How many figures of a layer both have, and a sentence for each that fell."""
     compared, lost = 0, []
-    for figure, words in (("ratio", "oneDNN's time over unstride's"), ("peak_share", "share of the peak")):
+    for figure, words in FIGURES:
         if figure not in before or figure not in after:
             continue
         if figure == "ratio" and before["anchors"] != after["anchors"]:

@@ -17,10 +17,16 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 
 import baseline as baselines
+import end_to_end
+import scaling
 import summary
+from budget import Budget, seconds_of
 from contender_process import ContenderProcess, Failure
+from journal import Journal, JournalError
+from unstride_library import UnstrideLibrary
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = os.path.join(SOURCE, "bench", "rivals")
@@ -44,7 +50,24 @@ PYTHON_MODULES = {"litert": "ai_edge_litert", "opencv": "cv2"}
 SLOW_CALL_NS = 0.25e9  # calls beyond this are timed once a round
 BUSY_LOAD = 0.5  # average length of the run queue
 STEADY_SHARE = 0.9  # of its multiply-adds a steady clock keeps
+LEAST_FAR_BYTES = 128 << 20  # that are beyond all caches
+LEAST_FLUSH_BYTES = 32 << 20  # that are read to empty the caches
+MOST_FAR_BYTES = 1 << 30
+LEAST_ROUNDS = 3  # that a budget leaves
 SEED = 1
+
+
+KEPT_FACTS = (
+    "build_s",
+    "start_s",
+    "load_s",
+    "first_call_ns",
+    "process_start_bytes",
+    "process_peak_bytes",
+    "library_bytes",
+    "static_bytes",
+    "shipped_bytes",
+)
 
 
 class UsageError(Exception):
@@ -55,8 +78,9 @@ def parse_arguments(arguments):
     parser = argparse.ArgumentParser(
         prog="scripts/bench.sh",
         description="Measures Unstride against other frameworks, each answer checked first.",
-        epilog="Results: OUT/results.json, summary.md, report.md and report.html. Exit codes: 0 success, 1 a "
-        "loss against the baseline or a failure of Unstride, 2 wrong usage, 3 nothing could be measured.",
+        epilog="Results: OUT/results.json, summary.md, report.md, report.html, end_to_end.html and with "
+        "--scaling scaling.html. Exit codes: 0 success, 1 a loss against the baseline or a failure of Unstride, "
+        "2 wrong usage or nothing to compare, 3 nothing could be measured, 130 interrupted.",
     )
     add = parser.add_argument
     add(
@@ -64,6 +88,11 @@ def parse_arguments(arguments):
         action="append",
         metavar="FILE",
         help="file of layers, may be given several times (default: all of bench/layers/)",
+    )
+    add(
+        "--scaling",
+        action="store_true",
+        help="layers named SERIES_NUMBER against that number (default files: bench/scaling/)",
     )
     add("--layer", action="append", metavar="NAME", help="only this layer, may be given several times")
     add(
@@ -77,6 +106,8 @@ def parse_arguments(arguments):
     add("--rounds", type=int, metavar="N")
     add("--samples", type=int, metavar="N", help="of a round")
     add("--min-ms", type=float, default=1.0, metavar="MS", help="that a sample takes at least (default: 1)")
+    add("--budget", metavar="TIME", help="such as 30m or 2h: fewer rounds, and what does not fit is left out")
+    add("--resume", action="store_true", help="keep the layers that an earlier run into DIR has finished")
     add("--timeout", type=float, default=180.0, metavar="S", help="for one answer (default: 180)")
     add("--out", default="bench-out", metavar="DIR", help="for the results (default: bench-out)")
     add(
@@ -92,18 +123,22 @@ def parse_arguments(arguments):
     options = parser.parse_args(arguments)
     try:
         if options.threads is None:
-            options.threads = "1" if len(os.sched_getaffinity(0)) == 1 else "1,2"
+            options.threads = default_threads(len(os.sched_getaffinity(0)), options.scaling)
         options.threads = [int(count) for count in options.threads.split(",")]
     except ValueError:
         parser.error(f"--threads: expected numbers such as 1,2, got '{options.threads}'")
     if min(options.threads) < 1 or len(set(options.threads)) < len(options.threads):
         parser.error("--threads: counts are positive and none stands twice")
+    try:
+        options.budget = seconds_of(options.budget) if options.budget else None
+    except ValueError:
+        parser.error(f"--budget: expected a time such as 90s, 30m or 2h, got '{options.budget}'")
     options.rounds = options.rounds or (4 if options.quick else 8)
     options.samples = options.samples or (3 if options.quick else 5)
     if options.rounds < 2 or options.samples < 1 or not options.min_ms > 0:
         parser.error("at least 2 rounds of 1 sample of a positive time are needed")
     if options.layers is None:
-        folder = os.path.join(SOURCE, "bench", "layers")
+        folder = os.path.join(SOURCE, "bench", "scaling" if options.scaling else "layers")
         options.layers = sorted(
             os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".layers")
         )
@@ -111,6 +146,13 @@ def parse_arguments(arguments):
         if not os.path.isfile(file):
             parser.error(f"--layers: there is no file {file}")
     return options
+
+
+def default_threads(processors, scaling_too):
+    """One and two; for scaling all powers of two and all processors."""
+    counts = {count for count in (1, 2, 4, 8, 16, 32, 64, 128) if count <= (processors if scaling_too else 2)}
+    counts = {count for count in counts if count <= processors} | ({processors} if scaling_too else set())
+    return ",".join(map(str, sorted(counts)))
 
 
 def say(text):
@@ -135,6 +177,27 @@ def distinct_cores(processors):
         (second if core in seen else first).append(processor)
         seen.add(core)
     return first + second
+
+
+def size_of_cache(folder):
+    """Bytes, from "2048K"."""
+    with open(os.path.join(folder, "size"), encoding="ascii") as file:
+        text = file.read().strip()
+    return int(text.rstrip("KMG")) * {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1], 1)
+
+
+def cache_sizes():
+    """{"L2": bytes, "L3": bytes} of the first processor, as far as the system tells."""
+    sizes, root = {}, "/sys/devices/system/cpu/cpu0/cache"
+    try:
+        for name in sorted(os.listdir(root)):
+            folder = os.path.join(root, name)
+            if name.startswith("index"):
+                with open(os.path.join(folder, "level"), encoding="ascii") as file:
+                    sizes[f"L{file.read().strip()}"] = size_of_cache(folder)
+    except (OSError, ValueError):
+        return {}
+    return {level: size for level, size in sizes.items() if level != "L1"}
 
 
 def command_of(name, options):
@@ -174,44 +237,6 @@ def chosen_rivals(options):
     return commands
 
 
-def build_library(options, file, target, folder):
-    """A shared object around the generated library of a file of layers, which exports it by one name."""
-    name = os.path.splitext(os.path.basename(file))[0]
-    compiler = os.path.join(options.programs, "unstride")
-    subprocess.run(
-        [compiler, "build", file, "--target", target, "-o", folder, "--quiet"], check=True, stdout=sys.stderr
-    )
-    shim = os.path.join(folder, f"{name}_shim.c")
-    with open(shim, "w", encoding="ascii") as source:
-        source.write(
-            f'#include "{name}.h"\n'
-            '__attribute__((visibility("default"))) const unstride_library *unstride_bench_library(void) {\n'
-            f"    return {name}_library();\n}}\n"
-        )
-    include = os.path.join(folder, target)
-    shared = os.path.join(folder, f"lib{name}.so")
-    subprocess.run(
-        [
-            os.environ.get("CC", "cc"),
-            "-std=c11",
-            "-O2",
-            "-fPIC",
-            "-shared",
-            "-I",
-            include,
-            shim,
-            os.path.join(include, f"lib{name}.a"),
-            "-lpthread",
-            "-ldl",
-            "-lm",
-            "-o",
-            shared,
-        ],
-        check=True,
-    )
-    return shared
-
-
 def public_path(file):
     """A file of the repository by its path there, another by its name alone."""
     path = os.path.relpath(os.path.abspath(file), SOURCE)
@@ -226,7 +251,7 @@ class Contender:
         parts = [rival, variant, f"({form_name})" if form_name else "", "again" if twin else ""]
         self.name = " ".join(part for part in parts if part)
         self.process, self.failure = None, None
-        self.facts, self.rounds, self.correct = {}, [], None
+        self.facts, self.rounds, self.cold, self.correct = {}, [], [], None
 
     def close(self):
         if self.process:
@@ -256,12 +281,29 @@ class Measurement:
         if max(options.threads) > len(self.processors):
             raise UsageError(f"--threads: this process may use {len(self.processors)} processors only")
         self.random = random.Random(SEED)
-        self.identities, self.rows, self.noise, self.probes = (
-            {},
-            [],
-            [],
-            {count: [] for count in options.threads},
-        )
+        self.caches = cache_sizes()
+        self.identities, self.left_out, self.progressed = {}, [], False
+        self.probes = []  # of the layer at hand
+        self.commit = commit_of_source()
+        self.journal = Journal(os.path.join(self.folder, "rows.jsonl"), self.protocol(), options.resume)
+        self.budget = Budget(options.budget)
+
+    def protocol(self):
+        """What all layers of a run have in common, also where it is continued."""
+        source = self.machine["source"]
+        return {
+            "machine": source["machine"],
+            "tool": source["tool"],
+            "commit": self.commit,
+            "contenders": sorted(self.rivals),
+            "rounds": self.options.rounds,
+            "samples": self.options.samples,
+            "min_ms": self.options.min_ms,
+        }
+
+    @property
+    def rows(self):
+        return [row for entry in self.journal.entries for row in entry["rows"]]
 
     def start_support(self, name, processors=None):
         program = os.path.join(self.options.programs, "unstride_bench_support")
@@ -272,44 +314,87 @@ class Measurement:
     def ask(self, message):
         return self.support.request(message, 3600)
 
-    def run(self):
-        done = set()
+    def chosen_layers(self):
+        """(file, layer), each text once."""
+        chosen, seen = [], set()
         for file in self.options.layers:
-            problems = os.path.join(self.work, os.path.splitext(os.path.basename(file))[0])
-            os.makedirs(problems, exist_ok=True)
-            layers = self.ask({"command": "layers", "file": file})["layers"]
-            wanted = [
-                layer for layer in layers if not self.options.layer or layer["name"] in self.options.layer
-            ]
-            commands = dict(self.rivals)
-            if "unstride" in commands and wanted:
-                commands["unstride"] = [
-                    *commands["unstride"],
-                    build_library(self.options, file, self.machine["target"], problems),
-                ]
-            for layer in wanted:
+            for layer in self.ask({"command": "layers", "file": file})["layers"]:
+                if self.options.layer and layer["name"] not in self.options.layer:
+                    continue
                 if not layer["fixed"]:
                     say(f"{layer['name']} has sizes known at run time only and is left out")
-                elif layer["text"] not in done:
-                    done.add(layer["text"])
-                    self.measure_layer(file, layer["name"], commands, problems)
+                elif layer["text"] not in seen:
+                    seen.add(layer["text"])
+                    chosen.append((file, layer))
+        return chosen
+
+    def run(self):
+        done = {(entry["text"], entry["threads"]) for entry in self.journal.entries}
+        work = [
+            (
+                file,
+                layer["name"],
+                [count for count in self.options.threads if (layer["text"], count) not in done],
+            )
+            for file, layer in self.chosen_layers()
+        ]
+        remaining = sum(len(counts) for _, _, counts in work)
+        if done:
+            say(f"{len(done)} are finished, {remaining} to go")
+        for file, name, counts in work:
+            if counts and self.must_stop():
+                self.left_out += [f"{name}, {count} thread(s)" for count in counts]
+            elif counts:
+                self.measure_layer(file, name, counts, remaining)
+            remaining -= len(counts)
+        if self.left_out:
+            say(f"left out for lack of time, --resume continues: {'; '.join(self.left_out)}")
         if not self.rows:
             raise UsageError("no layer of fixed sizes was found")
+        self.write_results()
 
-    def measure_layer(self, file, name, commands, folder):
+    def must_stop(self):
+        """A run gets one step further whatever its budget, so that the next may continue there."""
+        return self.progressed and self.budget.spent()
+
+    def measure_layer(self, file, name, counts, remaining):
+        folder = os.path.join(self.work, os.path.splitext(os.path.basename(file))[0])
+        os.makedirs(folder, exist_ok=True)
         problem = self.ask({"command": "prepare", "file": file, "layer": name, "folder": folder})
-        for threads in self.options.threads:
+        library = self.library_of(file, problem, folder)
+        for number, threads in enumerate(counts):
+            if self.must_stop():
+                self.left_out.append(f"{name}, {threads} thread(s)")
+                continue
             say(f"{name}, {threads} thread(s)")
-            contenders = self.contenders_of(problem, commands)
+            self.progressed = True
+            until = self.budget.share(remaining - number)
+            contenders = self.contenders_of(problem, library)
+            self.probes = []
             try:
                 for contender in contenders:
                     self.prepare(contender, problem, threads)
-                self.sample_rounds(contenders, threads)
+                self.sample_rounds(contenders, threads, until)
                 self.keep(contenders, problem, file, threads)
             finally:
                 for contender in contenders:
                     contender.close()
-        shutil.rmtree(os.path.join(folder, "references"), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def library_of(self, file, problem, folder):
+        """Unstride's library of the layer, the Failure to build it, or None where it is not measured."""
+        if "unstride" not in self.rivals:
+            return None
+        compiler = os.path.join(self.options.programs, "unstride")
+        try:
+            library = UnstrideLibrary(compiler, file, problem["name"], self.machine["target"], folder)
+        except Failure as failure:
+            return failure
+        schedule = library.schedule(self.machine["instruction_set"])
+        if schedule:
+            message = {"command": "products", "file": file, "layer": problem["name"], "schedule": schedule}
+            problem.update(products=self.ask(message)["products"], family=schedule["family"])
+        return library
 
     def identity(self, rival, command):
         """What a rival says of itself, asked once; a Failure if it cannot."""
@@ -324,56 +409,45 @@ class Measurement:
                 self.identities[rival] = failure
         return self.identities[rival]
 
-    def contenders_of(self, problem, commands):
+    def contenders_of(self, problem, library):
         contenders = []
-        for rival, command in commands.items():
+        for rival, command in self.rivals.items():
+            if rival == "unstride":
+                contenders += self.own_contenders(command, library)
+                continue
             identity = self.identity(rival, command)
             if isinstance(identity, Failure):
                 contenders.append(Contender(rival, command))
                 contenders[-1].failure = identity
                 continue
-            for variant in identity["variants"]:
-                forms = problem["forms"][:1] if rival == "unstride" else problem["forms"]
-                for number, form in enumerate(forms):
-                    contenders.append(Contender(rival, command, variant, number, form["name"]))
-                    contenders[-1].facts.update(
-                        version=identity["version"], library_bytes=identity.get("library_bytes")
-                    )
-        if "unstride" in commands:
-            contenders.append(Contender("unstride", commands["unstride"], twin=True))
+            contenders += [
+                Contender(rival, command, variant, number, form["name"])
+                for variant in identity["variants"]
+                for number, form in enumerate(problem["forms"])
+            ]
         return contenders
+
+    @staticmethod
+    def own_contenders(command, library):
+        """Unstride in the layer's own form, twice: how far both differ is noise."""
+        if isinstance(library, Failure):
+            failed = Contender("unstride", command)
+            failed.failure = library
+            return [failed]
+        own = [Contender("unstride", [*command, library.shared], twin=twin) for twin in (False, True)]
+        for contender in own:
+            contender.facts.update(build_s=library.build_s, static_bytes=library.static_bytes)
+        return own
 
     def prepare(self, contender, problem, threads):
         """Starts, loads, runs once, checks; leaves the process stopped."""
         if contender.failure:
             return
-        environment = {
-            name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "DPCPP_CPU_NUM_CUS")
-        }
-        log = os.path.join(self.work, f"{contender.rival}.log")
-        seconds = self.options.timeout
         try:
-            contender.process = ContenderProcess(
-                contender.command, log, self.processors[:threads], environment
-            )
-            reply = contender.process.request(
-                {
-                    "command": "load",
-                    "problem": problem["path"],
-                    "form": contender.form,
-                    "variant": contender.variant,
-                    "threads": threads,
-                },
-                seconds,
-            )
-            if "unsupported" in reply:
-                raise Failure("constraint", f"unsupported: {reply['unsupported']}")
-            contender.facts.update(implementation=reply["implementation"], load_s=reply["load_seconds"])
-            output = os.path.join(self.work, "output")
-            reply = contender.process.request({"command": "run_once", "output": output}, seconds)
-            contender.facts["first_call_ns"] = reply["first_call_ns"]
-            contender.facts["process_peak_bytes"] = contender.process.peak_bytes()
+            self.start(contender, threads)
+            self.first_call(contender, problem, threads)
             contender.process.stop()
+            output = os.path.join(self.work, "output")
             checked = self.ask({"command": "check", "problem": problem["path"], "output": output})
             os.remove(output)
             if "wrong" in checked:
@@ -382,11 +456,42 @@ class Measurement:
         except Failure as failure:
             contender.fail(failure)
 
-    def sample_rounds(self, contenders, threads):
+    def start(self, contender, threads):
+        environment = {
+            name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "DPCPP_CPU_NUM_CUS")
+        }
+        start = time.monotonic()
+        log = os.path.join(self.work, f"{contender.rival}.log")
+        contender.process = ContenderProcess(contender.command, log, self.processors[:threads], environment)
+        identity = contender.process.request({"command": "describe"}, self.options.timeout)
+        contender.facts.update(
+            start_s=time.monotonic() - start,
+            process_start_bytes=contender.process.peak_bytes(),
+            version=identity["version"],
+            library=identity.get("library"),
+            library_bytes=identity.get("library_bytes"),
+        )
+
+    def first_call(self, contender, problem, threads):
+        process, facts, seconds = contender.process, contender.facts, self.options.timeout
+        message = {"command": "load", "problem": problem["path"], "form": contender.form}
+        reply = process.request({**message, "variant": contender.variant, "threads": threads}, seconds)
+        if "unsupported" in reply:
+            raise Failure("constraint", f"unsupported: {reply['unsupported']}")
+        facts.update(implementation=reply["implementation"], load_s=reply["load_seconds"])
+        output = os.path.join(self.work, "output")
+        reply = process.request({"command": "run_once", "output": output}, seconds)
+        facts.update(first_call_ns=reply["first_call_ns"], process_peak_bytes=process.peak_bytes())
+        if facts["library"]:
+            facts["shipped_bytes"] = process.shipped_bytes(facts["library"])
+
+    def sample_rounds(self, contenders, threads, until):
         probe = self.start_support("probe", self.processors[:threads])
         try:
             probe.stop()
-            for _ in range(self.options.rounds):
+            for number in range(self.options.rounds):
+                if number >= LEAST_ROUNDS and not self.budget.before(until):
+                    return
                 alive = [contender for contender in contenders if contender.process]
                 if not alive:
                     return
@@ -402,9 +507,16 @@ class Measurement:
 
     def probe(self, process, threads):
         process.resume()
+        # Half of what a level holds; beyond all of them, but not beyond a machine's means.
+        levels = {"memory": self.beyond_caches(LEAST_FAR_BYTES)}
+        for level, size in self.caches.items():
+            levels[level] = size // 2 * (threads if level == "L2" else 1)
         message = {"command": "probe", "instruction_set": self.machine["instruction_set"], "threads": threads}
-        self.probes[threads].append(process.request(message, self.options.timeout))
+        self.probes.append(process.request({**message, "levels": levels}, self.options.timeout))
         process.stop()
+
+    def beyond_caches(self, least):
+        return min(max(2 * max(self.caches.values(), default=0), least), MOST_FAR_BYTES)
 
     def sample(self, contender):
         slow = contender.facts["first_call_ns"] > SLOW_CALL_NS
@@ -417,6 +529,13 @@ class Measurement:
         try:
             contender.process.resume()
             contender.rounds.append(contender.process.request(message, self.options.timeout)["ns"])
+            if not slow or not contender.cold:  # beside so long a call caches do not matter
+                message = {
+                    "command": "cold",
+                    "count": 1,
+                    "flush_bytes": self.beyond_caches(LEAST_FLUSH_BYTES),
+                }
+                contender.cold += contender.process.request(message, self.options.timeout)["ns"]
             contender.process.stop()
         except Failure as failure:
             contender.fail(failure)
@@ -425,6 +544,7 @@ class Measurement:
         shared = {
             "source": 0,
             "layer": problem["name"],
+            "file": public_path(file),
             "text": problem["text"],
             "input_shape": problem["input_shape"],
             "instruction_set": self.machine["instruction_set"],
@@ -433,15 +553,19 @@ class Measurement:
             "compulsory_bytes": problem["compulsory_bytes"],
             "static": {},
         }
-        estimates = {}
+        rows, estimates = [], {}
         for contender in contenders:
             row = self.row(contender, shared, file)
+            if contender.rival == "unstride":
+                row.update({key: problem[key] for key in ("products", "family") if key in problem})
             if row["status"] == "ok":
                 estimates[contender.name] = row["est_ns"]
             if not contender.twin:
-                self.rows.append(row)
+                rows.append(row)
+        entry = {"text": problem["text"], "threads": threads, "rows": rows, "probes": self.probes}
         if "unstride" in estimates and "unstride again" in estimates:
-            self.noise.append(abs(math.log(estimates["unstride again"] / estimates["unstride"])))
+            entry["noise"] = abs(math.log(estimates["unstride again"] / estimates["unstride"]))
+        self.journal.append(entry)
         self.write_results()
 
     def row(self, contender, shared, file):
@@ -458,9 +582,11 @@ class Measurement:
             "reproduce": f"scripts/bench.sh --layers {public_path(file)} --layer {shared['layer']} "
             f"--rivals {contender.rival} --threads {shared['threads']}",
         }
-        for key in ("library_bytes", "load_s", "first_call_ns", "process_peak_bytes"):
+        for key in KEPT_FACTS:
             if facts.get(key) is not None:
                 row[key] = facts[key]
+        if "load_s" in facts:  # what turns a layer into code: built before, or made while loading
+            row["compile_s"] = facts.get("build_s", facts["load_s"])
         if contender.correct is not None:
             row["correct"] = {
                 "reference": "double precision",
@@ -474,6 +600,7 @@ class Measurement:
             **row,
             "status": "ok",
             "samples_ns": contender.rounds,
+            "cold_ns": statistics.median(contender.cold),
             **self.ask({"command": "estimate", "rounds": contender.rounds}),
         }
 
@@ -483,9 +610,11 @@ class Measurement:
             **self.machine["source"],
             "peaks": [],
             "bandwidths": [],
+            "caches": self.caches,
             "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "command": "scripts/bench.sh --threads "
             + ",".join(map(str, options.threads))
+            + (" --scaling" if options.scaling else "")
             + (" --quick" if options.quick else ""),
             "protocol": {
                 "rounds": options.rounds,
@@ -496,34 +625,40 @@ class Measurement:
                 "seed": SEED,
             },
         }
-        commit = subprocess.run(
-            ["git", "-C", SOURCE, "describe", "--always", "--dirty", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if commit.returncode == 0:
-            source["commit"] = commit.stdout.strip()
-        unsteady = []
-        for threads, probes in self.probes.items():
-            if not probes:
-                continue
-            flops, width = ([probe[key] for probe in probes] for key in ("flops", "bytes_per_s"))
-            # Other programs only ever take away.
-            source["peaks"].append(
-                {"instruction_set": self.machine["instruction_set"], "threads": threads, "flops": max(flops)}
-            )
-            source["bandwidths"].append({"level": "memory", "threads": threads, "bytes_per_s": max(width)})
-            if statistics.median(flops) < STEADY_SHARE * max(flops):
-                unsteady.append(
-                    f"with {threads} thread(s) half of the probes reached less than "
-                    f"{100 * STEADY_SHARE:.0f} % of the peak"
-                )
+        if self.commit:
+            source["commit"] = self.commit
+        if self.left_out:
+            source["left_out"] = self.left_out
+        probes = {}
+        for entry in self.journal.entries:
+            probes.setdefault(entry["threads"], []).extend(entry["probes"])
+        unsteady = [
+            text for threads in sorted(probes) for text in self.add_limits(source, threads, probes[threads])
+        ]
         if unsteady:
             source["unsteady"] = "; ".join(unsteady)
-        if self.noise:
-            source["noise_floor"] = statistics.median(self.noise)
+        noise = [entry["noise"] for entry in self.journal.entries if "noise" in entry]
+        if noise:
+            source["noise_floor"] = statistics.median(noise)
         return source
+
+    def add_limits(self, source, threads, probes):
+        """The best of all probes, for other programs only ever take away; says if that was rarely reached."""
+        if not probes:
+            return []
+        flops = [probe["flops"] for probe in probes]
+        source["peaks"].append(
+            {"instruction_set": self.machine["instruction_set"], "threads": threads, "flops": max(flops)}
+        )
+        for level in sorted(probes[0]["bytes_per_s"]):
+            rate = max(probe["bytes_per_s"][level] for probe in probes)
+            source["bandwidths"].append({"level": level, "threads": threads, "bytes_per_s": rate})
+        if statistics.median(flops) >= STEADY_SHARE * max(flops):
+            return []
+        return [
+            f"with {threads} thread(s) half of the probes reached less than "
+            f"{100 * STEADY_SHARE:.0f} % of the peak"
+        ]
 
     def write_results(self):
         write_text(
@@ -535,6 +670,15 @@ class Measurement:
 
     def close(self):
         self.support.close()
+
+
+def commit_of_source():
+    command = ["git", "-C", SOURCE, "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def write_text(path, text):
@@ -559,7 +703,12 @@ def report(options, folder, rows):
         document = json.load(file)
     for row, more in zip(document["rows"], derived["rows"]):  # same rows, same order
         row["derived"] = more["derived"]
+    write_text(os.path.join(folder, "end_to_end.html"), end_to_end.page(document))
+    if options.scaling:
+        write_text(os.path.join(folder, "scaling.html"), scaling.page(document))
     text = summary.markdown(document)
+    if options.scaling:
+        text += scaling.markdown(document)
     write_text(os.path.join(folder, "summary.md"), text)
     print(text)
     return document
@@ -575,15 +724,23 @@ def verdict(options, document):
             say(f"{where}: unstride: {row['status']}: {row.get('detail', '')}")
             code = 1
     if options.write_baseline:
-        baselines.write(document, options.write_baseline)
-        say(f"wrote {options.write_baseline}")
+        figures, ratios = baselines.write(document, options.write_baseline)
+        say(
+            f"wrote {options.write_baseline}: {figures} layers and thread counts, "
+            f"{ratios} with oneDNN's ratio"
+        )
     if options.check:
         known = baselines.read_for(document["sources"][0]["machine"], options.check)
         compared, lost = baselines.losses(document, known)
         for loss in lost:
             say(f"loss: {loss}")
         say(f"{compared} figures compared with the baseline, {len(lost)} lost")
-        code = 1 if lost or compared == 0 else code
+        if lost:
+            code = 1
+        elif compared == 0:
+            raise baselines.BaselineError(
+                "the baseline has none of these layers and thread counts; write it anew with --write-baseline"
+            )
     return code
 
 
@@ -594,9 +751,12 @@ def main(arguments):
         measurement = Measurement(options)
         measurement.run()
         return verdict(options, report(options, measurement.folder, measurement.rows))
-    except (UsageError, baselines.BaselineError) as error:
+    except (UsageError, JournalError, baselines.BaselineError) as error:
         say(f"error: {error}")
         return 2
+    except KeyboardInterrupt:
+        say("interrupted; --resume continues after the last finished layer")
+        return 130
     except Failure as failure:
         say(f"error: {failure.detail}")
         return 3

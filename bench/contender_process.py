@@ -27,6 +27,18 @@ def tail_of(path, most=300):
     return lines[-1][:most] if lines else ""
 
 
+def package_of(library):
+    """The folder whose files belong to a library: its package of a Python environment, or where it lies."""
+    environment, packages, inside = library.rpartition("/site-packages/")
+    return environment + packages + inside.split("/")[0] if packages else os.path.dirname(library)
+
+
+def ships_with(file, library):
+    """Whether a mapped file comes with a library; wheels put what they bring along into NAME.libs."""
+    brought = "/site-packages/" in library and ".libs/" in file and "/numpy.libs/" not in file
+    return file.startswith(package_of(library) + os.sep) or brought
+
+
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 
@@ -132,6 +144,17 @@ class ContenderProcess:
         except OSError:
             return None
         return int(sizes[0]) * 1024 if sizes else None
+
+    def shipped_bytes(self, library):
+        """The size of all files that it has mapped and that come with `library`, or None."""
+        try:
+            with open(f"/proc/{self.process.pid}/maps", encoding="utf-8", errors="replace") as file:
+                mapped = {line.split(maxsplit=5)[5].rstrip("\n") for line in file if line.count("/") > 0}
+        except OSError:
+            return None
+        return sum(
+            os.path.getsize(path) for path in mapped if ships_with(path, library) and os.path.isfile(path)
+        )
 
     def close(self):
         self._signal(signal.SIGKILL)

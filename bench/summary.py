@@ -1,7 +1,17 @@
-"""What a comparison of rivals says in Markdown: where this project is behind comes first."""
+"""What a comparison of rivals says in Markdown: where this project is behind comes first.
 
+summary.py RESULTS.json           all of it; verdicts are in summary.md only
+summary.py RESULTS.json --table   the measured table of docs/performance.md: layers, and means by class
+"""
+
+import argparse
+import json
 import math
 import statistics
+import sys
+
+from layer_text import CLASSES, OTHERS, classes_of
+from roof import roof_of
 
 OWN = "unstride"
 
@@ -121,29 +131,72 @@ def rival_rows(rows):
     ]
 
 
+def fastest_rows(rows):
+    """The fastest row of each framework for each layer and thread count."""
+    result = []
+    for group in groups(rows):
+        fastest = {}
+        for row in timed(group):
+            known = fastest.get(rival_of(row))
+            if known is None or row["est_ns"] < known["est_ns"]:
+                fastest[rival_of(row)] = row
+        result += fastest.values()
+    return result
+
+
+def first_result_seconds(row):
+    """From nothing to the first result: the program starts, loads the layer and calls it; None if unknown."""
+    if any(row.get(key) is None for key in ("start_s", "load_s", "first_call_ns")):
+        return None
+    return row["start_s"] + row["load_s"] + row["first_call_ns"] * 1e-9
+
+
+def layer_bytes(row):
+    """By how much a layer raises the most memory that its process ever held; None if unknown."""
+    if row.get("process_peak_bytes") is None or row.get("process_start_bytes") is None:
+        return None
+    return row["process_peak_bytes"] - row["process_start_bytes"]
+
+
+def cold_factor(row):
+    return row["cold_ns"] / row["est_ns"] if row.get("cold_ns") else None
+
+
+def own_bytes(row):
+    """What has to be shipped: all that a framework loads, or a library as it is linked."""
+    return row.get("shipped_bytes", row.get("library_bytes"))
+
+
+def seconds_text(seconds):
+    return time_text(seconds * 1e9) if seconds is not None else ""
+
+
+# Header, how a row becomes a number, and that a text: what a framework costs besides time.
+COSTS = [
+    ("ships", own_bytes, bytes_text),
+    ("build", lambda row: row.get("build_s"), seconds_text),
+    ("start", lambda row: row.get("start_s"), seconds_text),
+    ("load", lambda row: row.get("load_s"), seconds_text),
+    ("first call", lambda row: row.get("first_call_ns"), lambda it: time_text(it) if it is not None else ""),
+    ("first result", first_result_seconds, seconds_text),
+    ("cold / warm call", cold_factor, lambda it: f"{it:.2f}" if it is not None else ""),
+    ("memory of a layer", layer_bytes, bytes_text),
+    ("peak memory", lambda row: row.get("process_peak_bytes"), bytes_text),
+]
+
+
 def cost_rows(rows):
-    """What a framework costs besides time, as medians over its rows."""
+    """What a framework costs besides time: medians over its layers, the fastest variant of each."""
     by_rival = {}
-    for row in timed(rows):
+    for row in fastest_rows(rows):
         by_rival.setdefault(rival_of(row), []).append(row)
-
-    def median(of, key):
-        values = [row[key] for row in of if row.get(key) is not None]
-        return statistics.median(values) if values else None
-
     lines = []
     for name, of in sorted(by_rival.items()):
-        load, first, memory = (median(of, key) for key in ("load_s", "first_call_ns", "process_peak_bytes"))
-        lines.append(
-            [
-                name,
-                of[0]["contender"].get("version", "").split("\n")[0][:40],
-                bytes_text(of[0].get("library_bytes")),
-                time_text(load * 1e9) if load is not None else "",
-                time_text(first) if first is not None else "",
-                bytes_text(memory),
-            ]
-        )
+        cells = [name, of[0]["contender"].get("version", "").split("\n")[0][:40]]
+        for _, number, text in COSTS:
+            numbers = [value for value in map(number, of) if value is not None]
+            cells.append(text(statistics.median(numbers)) if numbers else "")
+        lines.append(cells)
     return lines
 
 
@@ -170,7 +223,7 @@ def provenance(source):
         for peak in source.get("peaks", [])
     ]
     lines += [
-        f"{width['threads']} thread(s): {width['bytes_per_s'] / 1e9:.1f} GB/s copying in memory"
+        f"{width['threads']} thread(s): {width['bytes_per_s'] / 1e9:.1f} GB/s copying in {width['level']}"
         for width in source.get("bandwidths", [])
     ]
     lines.append(
@@ -182,6 +235,8 @@ def provenance(source):
             f"noise floor {100 * source['noise_floor']:.1f} %: how far a second process of this "
             "project's own library looks from the first"
         )
+    if source.get("left_out"):
+        lines.append(f"**left out for lack of time: {'; '.join(source['left_out'])}**")
     if source.get("unsteady"):
         lines.append(f"**not steady: {source['unsteady']}**")
     lines.append(
@@ -218,11 +273,80 @@ below 1; they come first. A verdict counts only what is beyond chance and the no
 The ratio of each rival's fastest variant, as geometric mean over the layers that both computed.
 
 {table(["rival", "threads", "layers", "mean", "least", "most", "layers below 1"], rival_rows(rows))}
-## Size and memory
+## End to end
 
-Medians over all layers. The peak is of the whole process: interpreter, library, tensors and weights.
+Medians over all layers, the fastest variant of each; [end_to_end.html](end_to_end.html) has them layer by
+layer. The first result is starting the process, loading and one call. The peak is of the whole process:
+interpreter, library, tensors and weights; the memory of a layer is by how much it rises from the start.
 
-{table(["rival", "version", "library", "loading a layer", "first call", "peak memory"], cost_rows(rows))}
+{table(["rival", "version", *(header for header, _, _ in COSTS)], cost_rows(rows))}
 ## Without a time
 
 {table(["contender", "layers", "status", "why"], failure_rows(rows))}"""
+
+
+def measured_lines(rows, source, threads):
+    """(ratio, classes, cells) of each layer at one thread count, lowest ratio first, those without one last."""
+    lines = []
+    for group in groups(row for row in rows if row["threads"] == threads):
+        own, best = own_row(group), best_of(group)
+        if own is None:
+            continue
+        ratio = best["est_ns"] / own["est_ns"] if best else None
+        roof = roof_of(own, source)
+        classes = classes_of(own["text"])
+        cells = [
+            own["layer"],
+            classes[0],
+            f"{own['est_ns'] * 1e-3:.1f}",
+            f"{best['contender']['name']}, {best['est_ns'] * 1e-3:.1f}" if best else "none",
+            f"{ratio:.2f}" if ratio else "",
+            f"{100 * roof.nanoseconds / own['est_ns']:.0f} % {roof.limit}" if roof else "",
+        ]
+        lines.append((ratio, classes, cells))
+    return sorted(lines, key=lambda line: math.inf if line[0] is None else line[0])
+
+
+def class_rows(lines):
+    """One line a class of layers: how many, the geometric mean of their ratios, and how many are behind."""
+    result = []
+    for name in ("all", *CLASSES, OTHERS):
+        ratios = [ratio for ratio, classes, _ in lines if ratio and (name == "all" or name in classes)]
+        if ratios:
+            behind = sum(ratio < 1 for ratio in ratios)
+            result.append([name, len(ratios), f"{geometric_mean(ratios):.2f}", f"{min(ratios):.2f}", behind])
+    return result
+
+
+def measured_table(document, threads=None):
+    """The layers and the means over classes, losses first, for each thread count or one."""
+    source, rows, text = document["sources"][0], document["rows"], ""
+    for count in [threads] if threads else sorted({row["threads"] for row in rows}):
+        lines = measured_lines(rows, source, count)
+        text += f"### {count} thread(s)\n\n"
+        text += table(["class", "layers", "geometric mean", "least", "below 1"], class_rows(lines)) + "\n"
+        header = ["layer", "class", "Unstride, µs", "best rival, µs", "ratio", "of the roof"]
+        text += table(header, [cells for _, _, cells in lines]) + "\n"
+    return text + provenance(source)
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(prog="bench/summary.py", description="A result file as Markdown.")
+    parser.add_argument("results", metavar="RESULTS.json")
+    parser.add_argument("--table", action="store_true", help="layers and means over classes, losses first")
+    parser.add_argument("--threads", type=int, metavar="N", help="of --table: this thread count only")
+    options = parser.parse_args(arguments)
+    try:
+        with open(options.results, encoding="utf-8") as file:
+            document = json.load(file)
+        print(measured_table(document, options.threads) if options.table else markdown(document))
+    except (OSError, ValueError, KeyError) as error:
+        print(
+            f"summary.py: error: {options.results}: no result of scripts/bench.sh: {error}", file=sys.stderr
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

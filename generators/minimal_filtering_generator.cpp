@@ -10,9 +10,11 @@
 //   out(c, q, u(q, t, i)) = epilogue(bias(c) + sum over p of A^T(i, p) * products(c, p, t, q)),   i < m
 //
 // with u = m * t - shift(q) + i. The weights were transformed when they were packed. An axis of m = 1 is
-// direct: its points are taps, and its sum over p is part of the product's. Tiles are numbered through all
-// rows and images, so that small images make whole tasks too; what of a tile lies outside the output is not
-// stored.
+// direct: its points are taps, and its sum over p is part of the product's. What of a tile lies outside the
+// output is not stored.
+//
+// Channels-last tiles are numbered through all rows and images, so that small images make whole tasks too.
+// Channels-first ones keep their places in rows, along which they are transformed and stored.
 #include "generators/layer_generator.h"
 #include "generators/tap_table.h"
 #include "schedules/cpu_filtering.h"
@@ -27,21 +29,27 @@ class MinimalFilteringGenerator : public ComputeGenerator<MinimalFilteringGenera
 public:
     void generate() {
         axes = filtered_axes(convolution(), std::get<CpuFiltering>(parameters.record.parameters));
+        at = planar() ? std::vector<Var>{Var("tile_x"), Var("tile_y"), vars->n} : std::vector<Var>{Var("t")};
         for (std::size_t axis = 0; axis < axes.size(); axis++)
             tiles[axis] =
                 (extent_of(axis) + static_cast<int>(axes[axis].largest_shift()) + outputs(axis) - 1) /
                 outputs(axis);
         define_transformed();
         define_products();
-        define_output();
+        define_inverse();
+        if (planar()) {
+            define_planar_output();
+        } else {
+            define_output();
+        }
         constrain();
     }
 
     void schedule() {
-        const MinimalFilteringStages stages{*output, read_place, store_place, inverse,     products,
-                                            product, read,       transformed, half,        window,
-                                            *vars,   p,          k,           i,           t,
-                                            ci,      tile,       taps,        tile_outputs};
+        const MinimalFilteringStages stages{
+            *output, read_place, store_place, inverse, products,        product, read, transformed, half,
+            window,  padded,     result,      across,  along,           *vars,   p,    k,           i,
+            at,      ci,         tile,        taps,    outputs_of_tile, tiles};
         schedule_cpu_filtering(stages, convolution(), std::get<CpuFiltering>(parameters.record.parameters));
     }
 
@@ -49,31 +57,43 @@ private:
     std::array<FilteredAxis, 2> axes; // x first
     std::array<Expr, 2> tiles;        // of a row, of a column
     Func read_place{"read_place"}, store_place{"store_place"};
-    Func window{"window"}, half{"half"}, transformed{"transformed"}, read{"read"}, product{"product"},
-        products{"products"}, inverse{"inverse"};
+    Func padded{"padded"}, window{"window"}, half{"half"}, transformed{"transformed"}, read{"read"},
+        product{"product"}, products{"products"}, inverse{"inverse"}, result{"result"}, across{"across"},
+        along{"along"};
     std::array<Var, 2> p{Var("px"), Var("py")}, k{Var("kx"), Var("ky")}, i{Var("ix"), Var("iy")};
-    Var t{"t"};
-    RVar ci, tile;
-    std::vector<RVar> taps;
-    std::array<RVar, 2> tile_outputs;
+    std::vector<Var> at; // a tile: its number, or its places in a row and a column, and the image
+    RVar ci;
+    std::vector<RVar> taps, tile;
+    std::array<RVar, 2> outputs_of_tile;
 
+    bool planar() const { return convolution().layout == Layout::nchw; }
     int outputs(std::size_t axis) const { return static_cast<int>(axes[axis].matrices.outputs); }
     Expr extent_of(std::size_t axis) { return output->dim(2 + 2 * static_cast<int>(axis)).extent(); }
+
+    template<typename Index>
+    static std::vector<Index> joined(std::vector<Index> first, const std::vector<Index> &second,
+                                     const std::vector<Index> &third = {}) {
+        first.insert(first.end(), second.begin(), second.end());
+        first.insert(first.end(), third.begin(), third.end());
+        return first;
+    }
+    std::vector<Expr> tile_here() const { return {at.begin(), at.end()}; }
+    std::vector<Expr> phases() const { return {vars->q.begin(), vars->q.end()}; }
 
     // The number of a tile on both axes and of its image, once a tile: divisions take long. Register tiles go
     // past the last tile.
     void define_place(Func &place) {
+        const Var t = at[0];
         const Expr image = min(t / (tiles[0] * tiles[1]), output->dim(5).extent() - 1);
         place(t) = Tuple(t % tiles[0], t / tiles[0] % tiles[1], image);
     }
     // The first output of a tile, of a phase that is not shifted.
-    Expr origin(std::size_t axis, const FuncRef &place) {
-        return output->dim(2 + 2 * static_cast<int>(axis)).min() +
-               place[static_cast<int>(axis)] * outputs(axis);
+    Expr origin(std::size_t axis, const Expr &place) {
+        return output->dim(2 + 2 * static_cast<int>(axis)).min() + place * outputs(axis);
     }
-    Expr image_of(const FuncRef &place) {
+    Expr image_of(const Expr &place) {
         const auto images = output->dim(5);
-        return unsafe_promise_clamped(images.min() + place[2], images.min(), images.max());
+        return unsafe_promise_clamped(images.min() + place, images.min(), images.max());
     }
 
     // Row `index` of a matrix times a vector. Rows that differ in signs only, as those of points a and -a do,
@@ -105,25 +125,40 @@ private:
         });
     }
 
-    void define_transformed() {
+    void define_window() {
         const PhaseConvolution &conv = convolution();
-        define_place(read_place);
-        std::vector<Expr> position;
-        for (std::size_t axis = 0; axis < axes.size(); axis++)
-            position.push_back(origin(axis, read_place(t)) + static_cast<int>(axes[axis].window_begin) +
-                               k[axis]);
         const Expr channel = min(vars->c, static_cast<int>(conv.kernel_input_channels()) - 1);
-        window(vars->c, k[0], k[1], t) = bordered_input(conv, *input, spatial_extents(*input, axes.size()),
-                                                        channel, position, image_of(read_place(t)));
-        half(vars->c, p[0], k[1], t) =
-            axes[0].direct() ? window(vars->c, p[0], k[1], t)
-                             : transform(axes[0].matrices.input, p[0],
-                                         [&](int column) { return window(vars->c, column, k[1], t); });
-        transformed(vars->c, p[0], p[1], t) =
-            axes[1].direct() ? half(vars->c, p[0], p[1], t)
-                             : transform(axes[1].matrices.input, p[1],
-                                         [&](int column) { return half(vars->c, p[0], column, t); });
-        read(vars->c, p[0], p[1], t) = transformed(vars->c, p[0], p[1], t);
+        const auto position = [&](std::size_t axis, const Expr &place) {
+            return origin(axis, place) + static_cast<int>(axes[axis].window_begin) + k[axis];
+        };
+        const std::vector<Var> place = joined({vars->c, k[0], k[1]}, at);
+        if (planar()) {
+            padded(vars->input()) = input_at(channel, {vars->x.begin(), vars->x.end()});
+            window(place) = padded(vars->c, position(0, at[0]), position(1, at[1]), vars->n);
+            return;
+        }
+        define_place(read_place);
+        const FuncRef numbers = read_place(at[0]);
+        window(place) =
+            bordered_input(conv, *input, spatial_extents(*input, axes.size()), channel,
+                           {position(0, numbers[0]), position(1, numbers[1])}, image_of(numbers[2]));
+    }
+
+    void define_transformed() {
+        define_window();
+        const std::vector<Expr> tile = tile_here();
+        const Expr c = vars->c;
+        half(joined({vars->c, p[0], k[1]}, at)) =
+            axes[0].direct() ? window(joined({c, p[0], k[1]}, tile))
+                             : transform(axes[0].matrices.input, p[0], [&](int column) {
+                                   return window(joined({c, column, k[1]}, tile));
+                               });
+        const std::vector<Var> place = joined({vars->c, p[0], p[1]}, at);
+        transformed(place) = axes[1].direct() ? half(joined({c, p[0], p[1]}, tile))
+                                              : transform(axes[1].matrices.input, p[1], [&](int column) {
+                                                    return half(joined({c, p[0], column}, tile));
+                                                });
+        read(place) = transformed(std::vector<Expr>(place.begin(), place.end()));
     }
 
     void define_products() {
@@ -142,12 +177,12 @@ private:
             }
             r.where(multiplies(axis, point[axis]));
         }
-        const std::vector<Var> at = {vars->c, p[0], p[1], t, vars->q[0], vars->q[1]};
-        product(at) = 0.0f;
-        product(at) +=
+        const std::vector<Var> place = joined({vars->c, p[0], p[1]}, at, vars->q);
+        product(place) = 0.0f;
+        product(place) +=
             (*weights)(vars->c % block, ci, point[0], point[1], vars->q[0], vars->q[1], vars->c / block) *
-            read(ci, point[0], point[1], t);
-        products(at) = product(std::vector<Expr>(at.begin(), at.end()));
+            read(joined({Expr(ci), point[0], point[1]}, tile_here()));
+        products(place) = product(std::vector<Expr>(place.begin(), place.end()));
     }
 
     // True where phase q of an axis has a product at a point.
@@ -163,39 +198,78 @@ private:
         return result;
     }
 
-    void define_output() {
-        // A direct axis is summed already.
-        const auto back = [&](std::size_t axis, const Expr &index, const auto &product_at) {
-            return axes[axis].direct() ? product_at(0)
-                                       : transform(axes[axis].matrices.output, index, product_at);
-        };
-        inverse(vars->c, i[0], p[1], t, vars->q[0], vars->q[1]) = back(
-            0, i[0], [&](int column) { return products(vars->c, column, p[1], t, vars->q[0], vars->q[1]); });
+    // An axis transformed back. A direct axis is summed already.
+    template<typename At>
+    Expr back(std::size_t axis, const Expr &index, At product_at) const {
+        return axes[axis].direct() ? product_at(0) : transform(axes[axis].matrices.output, index, product_at);
+    }
 
-        RDom r(0, outputs(0), 0, outputs(1), 0, tiles[0] * tiles[1] * output->dim(5).extent(), "r");
-        tile_outputs = {r.x, r.y};
-        tile = r.z;
-        Expr value = back(1, tile_outputs[1], [&](int column) {
-            return inverse(vars->c, tile_outputs[0], column, tile, vars->q[0], vars->q[1]);
+    void define_inverse() {
+        std::vector<Expr> tile = tile_here();
+        // Whole vectors of outputs go past a row's last tile.
+        if (planar()) tile[0] = clamp(tile[0], 0, tiles[0] - 1);
+        inverse(joined({vars->c, i[0], p[1]}, at, vars->q)) = back(0, i[0], [&](int column) {
+            return products(joined({Expr(vars->c), column, p[1]}, tile, phases()));
         });
-        const ChannelParameters rows = this->rows();
-        if (rows.has_folded_bias()) value += rows.folded_bias(*vars);
+    }
 
+    Expr result_at(const Expr &x, const Expr &y, const std::vector<Expr> &tile) const {
+        return back(1, y, [&](int column) {
+            return inverse(joined({Expr(vars->c), x, column}, tile, phases()));
+        });
+    }
+
+    void define_output() {
+        RDom r(0, outputs(0), 0, outputs(1), 0, tiles[0] * tiles[1] * output->dim(5).extent(), "r");
+        outputs_of_tile = {r.x, r.y};
+        tile = {r.z};
         define_place(store_place);
-        const FuncRef place = store_place(tile);
+        const FuncRef place = store_place(tile[0]);
         std::vector<Expr> stored_at = {vars->c};
         for (std::size_t axis = 0; axis < axes.size(); axis++) {
-            const auto bounds = output->dim(2 + 2 * static_cast<int>(axis));
-            const Expr u = origin(axis, place) - table(axes[axis].shift, vars->q[axis]) + tile_outputs[axis];
-            r.where(bounds.min() <= u && u <= bounds.max());
-            // Where it is stored it is inside.
-            stored_at.insert(stored_at.end(),
-                             {vars->q[axis], unsafe_promise_clamped(u, bounds.min(), bounds.max())});
+            const Expr u = origin(axis, place[static_cast<int>(axis)]) + outputs_of_tile[axis] -
+                           table(axes[axis].shift, vars->q[axis]);
+            stored_at.insert(stored_at.end(), {vars->q[axis], inside(r, axis, u)});
         }
-        stored_at.push_back(image_of(place));
-        const Expr added = convolution().has_add() ? (*add)(stored_at) : Expr();
+        stored_at.push_back(image_of(place[2]));
+        store(stored_at, result_at(outputs_of_tile[0], outputs_of_tile[1], {Expr(tile[0])}));
+    }
+
+    // Rows of outputs of a phase are vectors across tiles: sixteen neighbours of sixteen channels, say, are
+    // read by channels and turned.
+    void define_planar_output() {
+        result(joined({vars->c, i[0], i[1]}, at, vars->q)) = result_at(i[0], i[1], tile_here());
+
+        const Expr x = vars->u[0] - output->dim(2).min() + table(axes[0].shift, vars->q[0]);
+        const std::vector<Var> place = {vars->c, vars->q[0], vars->u[0], vars->q[1], i[1], at[1], vars->n};
+        across(place) =
+            result(vars->c, x % outputs(0), i[1], x / outputs(0), at[1], vars->n, vars->q[0], vars->q[1]);
+        along(place) = across(std::vector<Expr>(place.begin(), place.end()));
+
+        const auto images = output->dim(5);
+        RDom r(0, outputs(1), 0, tiles[1], images.min(), images.extent(), "r");
+        outputs_of_tile[1] = r.x;
+        tile = {r.y, r.z};
+        const Expr v = origin(1, r.y) + r.x - table(axes[1].shift, vars->q[1]);
+        store({vars->c, vars->q[0], vars->u[0], vars->q[1], inside(r, 1, v), r.z},
+              along(vars->c, vars->q[0], vars->u[0], vars->q[1], r.x, r.y, r.z));
+    }
+
+    // An output of a phase that is stored only where it is one of the tensor's.
+    Expr inside(RDom &r, std::size_t axis, const Expr &u) {
+        const auto bounds = output->dim(2 + 2 * static_cast<int>(axis));
+        r.where(bounds.min() <= u && u <= bounds.max());
+        // Stores interleave only where nothing in their places is impure.
+        return planar() ? clamp(u, bounds.min(), bounds.max())
+                        : unsafe_promise_clamped(u, bounds.min(), bounds.max());
+    }
+
+    void store(const std::vector<Expr> &place, Expr value) {
+        const ChannelParameters rows = this->rows();
+        if (rows.has_folded_bias()) value += rows.folded_bias(*vars);
+        const Expr added = convolution().has_add() ? (*add)(place) : Expr();
         (*output)(vars->output()) = undef<float>();
-        (*output)(stored_at) = rows.epilogue(*vars, value, added);
+        (*output)(place) = rows.epilogue(*vars, value, added);
     }
 };
 

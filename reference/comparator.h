@@ -21,6 +21,11 @@ struct Tolerance {
 
     // Multiplies the bound, for forms whose intermediate values are larger than the layer's own.
     double factor = 1;
+
+    // For forms that make neighbouring outputs from shared products, so that a small output carries the
+    // rounding errors of a large one beside it: the magnitude of an output is the largest of its channel
+    // within so many outputs, on each spatial axis. Empty: its own.
+    PerAxis reach = {};
 };
 
 // One wrong element.
@@ -41,6 +46,10 @@ struct Comparison {
 // How far the float at an index may be from what is expected there, see compare(). Not finite where no float
 // is right.
 double error_bound(const ReferenceResult &expected, std::size_t at, double factor = 1);
+
+// The reference with every magnitude replaced as Tolerance::reach says. Precondition: as many numbers as
+// spatial axes, none negative; values and magnitudes are of the shape.
+ReferenceResult with_magnitudes_around(ReferenceResult expected, Layout layout, const PerAxis &reach);
 
 // Compares element by element. An element is right when |got - expected| <= bound with
 //     bound = factor * epsilon * terms * magnitude + the smallest normal float (flushed denormals)

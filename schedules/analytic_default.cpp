@@ -11,6 +11,8 @@
 // Tiles that overhang the ends of rows or columns do the work of whole tiles.
 #include "schedules/analytic_default.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -375,10 +377,29 @@ double multiplications_per_image(const PhaseConvolution &layer) {
 // 256 to 64 channels, 42 and 126 within 5 %).
 constexpr std::int64_t most_task_tiles = 84;
 
+// Whole rows of channels-first tiles, as many as fit like below: the fewest tasks of those that leave two
+// threads within a tenth of the least work.
+std::int64_t filtering_rows(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering record) {
+    const auto round_up = [](std::int64_t value, std::int64_t step) { return divide_up(value, step) * step; };
+    const std::int64_t in_row =
+        record.staged_row(filtered_axes(layer, record)[0].tiles(outputs_of_phase(layer.x())));
+    std::int64_t best = 0, least_work = std::numeric_limits<std::int64_t>::max();
+    for (std::int64_t rows = 1; rows == 1 || rows * in_row <= most_task_tiles; rows++) {
+        record.task_tiles = static_cast<int>(round_up(rows * in_row, record.tiles));
+        if (rows > 1 && staged_bytes(layer, {record}) > target.l2_bytes * 3) break;
+        const FilteringTasks tasks = filtering_tasks(layer, record);
+        const std::int64_t work = round_up(tasks.count, 2) * tasks.tiles;
+        if (work / 11 * 10 <= least_work) best = record.task_tiles;
+        least_work = std::min(least_work, work);
+    }
+    return best;
+}
+
 // Tasks of as many tiles as half the cache again as the L2 holds, as many for each of two threads.
 std::int64_t filtering_task(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering record,
                             std::int64_t tiles) {
     record.task_tiles = record.tiles;
+    if (layer.layout == Layout::nchw) return filtering_rows(layer, target, record);
     const std::int64_t bytes_a_tile = std::max<std::int64_t>(1, staged_bytes(layer, {record}) / record.tiles);
     const std::int64_t most =
         std::clamp<std::int64_t>(target.l2_bytes * 3 / 2 / bytes_a_tile, record.tiles, most_task_tiles);
@@ -390,7 +411,7 @@ std::int64_t filtering_task(const PhaseConvolution &layer, const TargetFacts &ta
 
 // Cycles of one thread of two, times two: what is idle at the end counts.
 double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &record,
-                       const std::array<FilteredAxis, 2> &axes, std::int64_t tiles) {
+                       const std::array<FilteredAxis, 2> &axes) {
     double window = 1, points = 1, outputs = 1, products = 1;
     for (const FilteredAxis &axis : axes) {
         window *= static_cast<double>(axis.matrices.points());
@@ -406,18 +427,26 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     const double register_tile = static_cast<double>(layer.channels_per_output()) * products * step +
                                  phases * points * tile_overhead(record.vectors * record.tiles);
     // What is loaded, added and stored of each window and of each block of results.
-    const double forward = std::ceil(channels / lanes) * 3 * window;
-    const double back = phases * blocks * record.vectors * 2 * (points + outputs);
+    const bool planar = layer.layout == Layout::nchw;
+    const double forward = std::ceil(channels / (planar ? record.row_lanes() : lanes)) * 3 * window;
+    // Channels-first results are turned, and those of tiles that two vectors of outputs share made twice.
+    const double back =
+        phases * blocks * record.vectors * (planar ? 3 * points + 8 * outputs : 2 * (points + outputs));
     // Every task reads all weights: from the L2 cache, the next one, or memory.
     const double weight_bytes = channels * products * blocks * record.block() * sizeof(float);
     const double bytes_a_cycle = weight_bytes <= static_cast<double>(target.l2_bytes) / 2 ? 16
                                  : weight_bytes <= 24.0 * 1024 * 1024                     ? 5
                                                                                           : 1.5;
-    const double groups = std::ceil(static_cast<double>(record.task_tiles) / record.tiles);
-    const double task = std::max(blocks * groups * register_tile, weight_bytes / bytes_a_cycle) +
-                        record.task_tiles * (forward + back);
-    const std::int64_t tasks = divide_up(tiles, record.task_tiles);
-    return static_cast<double>(divide_up(tasks, 2) * 2) * task;
+    const FilteringTasks tasks = filtering_tasks(layer, record);
+    const double task = std::max(blocks * static_cast<double>(tasks.register_tiles) * register_tile,
+                                 weight_bytes / bytes_a_cycle) +
+                        static_cast<double>(tasks.tiles) * (forward + back);
+    return static_cast<double>(divide_up(tasks.count, 2) * 2) * task;
+}
+
+bool has_dynamic_size(const PhaseConvolution &layer) {
+    return layer.batch == dynamic_size || layer.x().output_size == dynamic_size ||
+           layer.y().output_size == dynamic_size;
 }
 
 // Targets that multiply by lane have none: there loops of 4x3 tiles spend a quarter of their instructions on
@@ -425,9 +454,7 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
 // image. The cycles are those of one image, as of the other families.
 Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
     Choice<CpuFiltering> best;
-    const bool dynamic = layer.batch == dynamic_size || layer.x().output_size == dynamic_size ||
-                         layer.y().output_size == dynamic_size;
-    if (dynamic || layer.axes.size() != 2 || target.multiply_by_lane) return best;
+    if (has_dynamic_size(layer) || layer.axes.size() != 2 || target.multiply_by_lane) return best;
     const std::int64_t outputs_x = outputs_of_phase(layer.x()), outputs_y = outputs_of_phase(layer.y());
     for (int tile_y = 1; tile_y <= std::min<std::int64_t>(largest_filter_tile, outputs_y); tile_y++) {
         for (int tile_x = 1; tile_x <= std::min<std::int64_t>(largest_filter_tile, outputs_x); tile_x++) {
@@ -444,7 +471,7 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
                     if (violated_constraint(layer, target, {tile})) continue;
                     tile.task_tiles = static_cast<int>(filtering_task(layer, target, tile, tiles));
                     if (violated_constraint(layer, target, {tile})) continue;
-                    best.offer(tile, modelled_cycles(layer, target, tile, axes, tiles) /
+                    best.offer(tile, modelled_cycles(layer, target, tile, axes) /
                                          static_cast<double>(std::max<std::int64_t>(layer.batch, 1)));
                 }
             }
@@ -453,19 +480,37 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
     return best;
 }
 
-ScheduleRecord cpu_default(const PhaseConvolution &layer, const TargetFacts &target) {
-    if (layer.depthwise()) return {channelwise_default(layer, target)};
+ModelledSchedule best_of_own_products(const PhaseConvolution &layer, const TargetFacts &target) {
     const Choice<CpuDirect> direct = best_direct(layer, target);
     const Choice<CpuPlanar> planar = best_planar(layer, target);
     const Choice<CpuColumns> columns = best_columns(layer, target);
-    // Filtering must pay well: its weights take more memory, and what is not finite spreads over a tile.
-    const Choice<CpuFiltering> filtering = best_filtering(layer, target);
-    if (filtering.cycles < 0.85 * std::min({direct.cycles, planar.cycles, columns.cycles}) &&
-        multiplications_per_image(layer) >= least_filtered_multiplications)
-        return {filtering.record};
-    if (columns.cycles < std::min(direct.cycles, planar.cycles)) return {columns.record};
-    if (planar.cycles < direct.cycles) return {finished(layer, target, planar.record)};
-    return {finished(layer, target, direct.record)};
+    if (columns.cycles < std::min(direct.cycles, planar.cycles)) return {{columns.record}, columns.cycles};
+    if (planar.cycles < direct.cycles) return {{finished(layer, target, planar.record)}, planar.cycles};
+    return {{finished(layer, target, direct.record)}, direct.cycles};
+}
+
+// Why there is no filtering schedule. The family's constraints know of the layer; the smallest tiles violate
+// the fewest.
+std::string no_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
+    if (layer.numeric == NumericPolicy::exact) return "numeric=exact";
+    if (layer.axes.size() != 2) return "the layer has three spatial axes";
+    if (has_dynamic_size(layer)) return "sizes are dynamic";
+    if (target.multiply_by_lane)
+        return fmt::format("on {} it is not the default, only for `unstride tune` to try",
+                           target.instruction_set);
+    std::string reason;
+    for (const auto &[tile_x, tile_y] : {std::pair{2, 2}, std::pair{1, 2}, std::pair{2, 1}}) {
+        CpuFiltering tile;
+        tile.tile_x = tile_x;
+        tile.tile_y = tile_y;
+        if (const auto violated = violated_constraint(layer, target, {tile})) reason = *violated;
+    }
+    return reason.empty() ? "the image is too small for a tile" : reason;
+}
+
+ScheduleRecord cpu_default(const PhaseConvolution &layer, const TargetFacts &target) {
+    if (layer.depthwise()) return {channelwise_default(layer, target)};
+    return choose_form(layer, target).chosen().schedule;
 }
 
 // 64 channels by 32 outputs a block in threads of 4x8 hold 32 sums each, far below the register limit; few
@@ -500,6 +545,32 @@ ScheduleRecord analytic_default(const PhaseConvolution &layer, const TargetFacts
         record.block_channels /= 2;
     record.block_x = 128 / record.block_channels;
     return {record};
+}
+
+// Filtering must pay well: its weights take more memory, and what is not finite spreads over a tile.
+FormChoice choose_form(const PhaseConvolution &layer, const TargetFacts &target) {
+    constexpr double pays = 0.85;
+    FormChoice choice;
+    choice.direct = best_of_own_products(layer, target);
+    const Choice<CpuFiltering> filtering = best_filtering(layer, target);
+    if (!std::isfinite(filtering.cycles)) {
+        choice.reason = no_filtering(layer, target);
+        return choice;
+    }
+    choice.filtering = {{filtering.record}, filtering.cycles};
+    const double share = filtering.cycles / choice.direct.cycles;
+    const std::string modelled =
+        fmt::format("filtering is modelled at {:.2f} of the direct form's cycles", share);
+    if (multiplications_per_image(layer) < least_filtered_multiplications) {
+        choice.reason = fmt::format("an image takes less than {:.0f} million multiplications",
+                                    least_filtered_multiplications / 1e6);
+    } else if (share < pays) {
+        choice.filters = true;
+        choice.reason = modelled;
+    } else {
+        choice.reason = fmt::format("{}, not below {}", modelled, pays);
+    }
+    return choice;
 }
 
 } // namespace unstride

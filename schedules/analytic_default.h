@@ -4,9 +4,31 @@
 
 #include "schedules/record.h"
 
+#include <optional>
+#include <string>
+
 namespace unstride {
 
 // Always satisfies violated_constraint().
 ScheduleRecord analytic_default(const PhaseConvolution &layer, const TargetFacts &target);
+
+// A schedule with the cycles that the model gives one image on one thread.
+struct ModelledSchedule {
+    ScheduleRecord schedule;
+    double cycles = 0;
+};
+
+// The forms that the default was chosen from: the layer's own products, and minimal filtering.
+struct FormChoice {
+    ModelledSchedule direct;
+    std::optional<ModelledSchedule> filtering; // none where the layer or the target has no such schedule
+    bool filters = false;                      // what the default is
+    std::string reason;                        // why: "numeric=exact"
+
+    const ModelledSchedule &chosen() const { return filters ? *filtering : direct; }
+};
+
+// Precondition: a CPU, and a layer that sums over channels.
+FormChoice choose_form(const PhaseConvolution &layer, const TargetFacts &target);
 
 } // namespace unstride

@@ -18,6 +18,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 namespace unstride {
 
@@ -40,6 +41,22 @@ public:
 private:
     int descriptor_;
 };
+
+// Waits for the lock. False if there is none.
+bool lock(int descriptor) {
+    while (::flock(descriptor, LOCK_EX) != 0) {
+        if (errno != EINTR) return false;
+    }
+    return true;
+}
+
+// Whether the path still names the file that was opened.
+bool is_current(int descriptor, const fs::path &path) {
+    struct stat opened {};
+    struct stat named {};
+    return ::fstat(descriptor, &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+           opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
 
 std::string reason() {
     return std::strerror(errno);
@@ -260,6 +277,21 @@ fs::path database_file(const fs::path &folder, const std::string &instruction_se
     return folder / (instruction_set + ".jsonl");
 }
 
+RecordsLock::RecordsLock(const fs::path &file) : descriptor_(-1) {
+    bool locked = true;
+    while (locked) {
+        descriptor_ = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+        if (descriptor_ < 0) return;
+        locked = lock(descriptor_);
+        if (locked && is_current(descriptor_, file)) return;
+        ::close(std::exchange(descriptor_, -1));
+    }
+}
+
+RecordsLock::~RecordsLock() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+}
+
 bool append_record(const fs::path &path, const TuningRecord &record, std::string *error) {
     std::string line = to_json(record).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
     // What could not be read back, such as an estimate that is no number, must not be written.
@@ -277,11 +309,13 @@ bool append_record(const fs::path &path, const TuningRecord &record, std::string
         *error = fmt::format("{}: cannot be created: {}", path.parent_path().string(), made.message());
         return false;
     }
-    const File file(path, O_RDWR | O_CREAT | O_APPEND);
-    if (!file.is_open()) return failed("open for writing");
-    while (::flock(file.get(), LOCK_EX) != 0) {
-        if (errno != EINTR) return failed("lock");
-    }
+    std::optional<File> opened;
+    do { // a file that was compacted meanwhile is another one
+        opened.emplace(path, O_RDWR | O_CREAT | O_APPEND);
+        if (!opened->is_open()) return failed("open for writing");
+        if (!lock(opened->get())) return failed("lock");
+    } while (!is_current(opened->get(), path));
+    const File &file = *opened;
     const off_t size = ::lseek(file.get(), 0, SEEK_END);
     if (size < 0) return failed("find its end");
     char last = '\n';

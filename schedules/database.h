@@ -61,6 +61,7 @@ public:
     const ScheduleRecord &schedule(const DatabaseEntry &entry) const {
         return schedules_.values[entry.schedule];
     }
+    const std::string &file(const DatabaseEntry &entry) const { return files_[entry.file]; }
     // "FILE:LINE"
     std::string place(const DatabaseEntry &entry) const;
 
@@ -104,6 +105,20 @@ std::filesystem::path database_file(const std::filesystem::path &folder, const s
 // append to the same file; each record is there as a whole, or, where the disk is full, not at all. If the
 // file ends amid a line, the record begins on a new one. False, with the reason, if nothing was written.
 bool append_record(const std::filesystem::path &file, const TuningRecord &record, std::string *error);
+
+// Keeps others from adding records to a file while it lives, so that the file can be replaced. A file that is
+// not there, or cannot be opened, has no lock.
+class RecordsLock {
+public:
+    explicit RecordsLock(const std::filesystem::path &file);
+    RecordsLock(const RecordsLock &) = delete;
+    RecordsLock &operator=(const RecordsLock &) = delete;
+    ~RecordsLock();
+    bool held() const { return descriptor_ >= 0; }
+
+private:
+    int descriptor_;
+};
 
 // The folder of the user's own records: XDG_DATA_HOME/unstride, else ~/.local/share/unstride. Empty if
 // neither variable is set.

@@ -260,15 +260,16 @@ std::vector<ScheduleLookup::GradedGroup> ScheduleLookup::graded(const std::vecto
         if (distance > farthest) continue;
 
         const Machine &machine = database_->machine(database_->entries()[group.first]);
-        const bool same_machine = machine == context.machine;
+        const bool same_machine = machine == context.machine || context.machine == Machine{};
         const bool same_tools = database_->tools(database_->entries()[group.first]) == context.tools;
         const bool same_layer = group.layer_text == layer_text;
         const LookupGrade grade = !same_machine              ? LookupGrade::near_machine
                                   : same_layer && same_tools ? LookupGrade::exact
                                                              : LookupGrade::near_shape;
         if (!same_machine) distance += distance_of(machine, context.machine);
-        const bool shipped = database_->entries()[group.entries[0]].origin == RecordOrigin::shipped;
-        result.push_back({grade, distance, shipped, !same_layer, !same_tools, &group});
+        const DatabaseEntry &best = database_->entries()[group.entries[0]];
+        result.push_back({grade, distance, best.origin == RecordOrigin::shipped, !same_layer, !same_tools,
+                          best.status == TuningStatus::modelled, &group});
     }
     return result;
 }
@@ -287,8 +288,9 @@ LookupResult ScheduleLookup::find(const std::string &layer_text, const PhaseConv
         std::vector<GradedGroup> heap = graded(groups->second, layer_text, layer, context);
         // Groups lie in the order of their first record.
         const auto later = [](const GradedGroup &a, const GradedGroup &b) {
-            return std::tie(a.grade, a.distance, a.shipped, a.other_layer, a.other_tools, a.group) >
-                   std::tie(b.grade, b.distance, b.shipped, b.other_layer, b.other_tools, b.group);
+            return std::tie(a.grade, a.distance, a.shipped, a.other_layer, a.other_tools, a.modelled,
+                            a.group) > std::tie(b.grade, b.distance, b.shipped, b.other_layer, b.other_tools,
+                                                b.modelled, b.group);
         };
         std::make_heap(heap.begin(), heap.end(), later);
         for (; !heap.empty(); heap.pop_back()) {

@@ -7,7 +7,8 @@
 // sets never answer.
 //
 // The grades, best first:
-//   exact            the same layer text, machine and tool versions
+//   exact            the same layer text, machine and tool versions; a build for another target names no
+//                    machine, so that records of any do
 //   near shape       the same machine, a layer of the class at a distance of at most 3; the same layer if it
 //                    was recorded with other tools
 //   near machine     another machine, a layer of the class at a distance of at most 3
@@ -21,11 +22,11 @@
 // cache sizes and threads, and 1 if their makers differ.
 //
 // Within a grade the nearest answers first, at equal distance what the user recorded, then the same layer,
-// then the same tools, then what was recorded earlier. Of the records of one layer, machine and tool versions
-// those of the user come first; then what a search has chosen, the latest first; then timed ones before
-// modelled ones; then the cheapest. Of several records of one schedule only the last one counts, so that a
-// failure found later takes it out; and a schedule that was 1.25 times as slow as the best on its own layer
-// answers for no other.
+// then the same tools, then what was timed, then what was recorded earlier. Of the records of one layer,
+// machine and tool versions those of the user come first; then what a search has chosen, the latest first;
+// then timed ones before modelled ones; then the cheapest. Of several records of one schedule only the last
+// one counts, so that a failure found later takes it out; and a schedule that was 1.25 times as slow as the
+// best on its own layer answers for no other.
 //
 // A schedule must satisfy violated_constraint() for the layer at hand, and one from another layer must
 // not be unworthy() of it either; otherwise the next one is tried.
@@ -98,7 +99,7 @@ private:
     struct GradedGroup {
         LookupGrade grade;
         double distance;
-        bool shipped, other_layer, other_tools;
+        bool shipped, other_layer, other_tools, modelled;
         const Group *group;
     };
 

@@ -199,24 +199,23 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (target.device != Device::cpu) return "cpu_filtering is for CPUs";
     if (layer.depthwise()) return "cpu_filtering is for layers that sum over channels";
     if (layer.axes.size() != 2) return "cpu_filtering is for layers of one or two spatial axes";
-    if (layer.layout != Layout::nhwc) return "cpu_filtering is for channels-last tensors";
     if (layer.numeric == NumericPolicy::exact) return "cpu_filtering does not sum the layer's own products";
     if (auto reason = violated_lanes(target, r.lanes)) return reason;
     if (r.tile_x < 1 || r.tile_y < 1 || r.vectors < 1 || r.tiles < 1 || r.task_tiles < 1 || r.unroll < 1)
         return "tile sizes must be at least 1";
     if (r.tile_x == 1 && r.tile_y == 1) return "tiles of one output save no products";
-    for (const auto &[axis, tile] : {std::pair{&layer.x(), r.tile_x}, std::pair{&layer.y(), r.tile_y}}) {
-        const std::optional<FilteredAxis> filtered = filtered_axis(*axis, tile);
+    std::array<FilteredAxis, 2> axes;
+    for (std::size_t i = 0; i < axes.size(); i++) {
+        const PhaseAxis *axis = i == 0 ? &layer.x() : &layer.y();
+        const int tile = i == 0 ? r.tile_x : r.tile_y;
+        std::optional<FilteredAxis> filtered = filtered_axis(*axis, tile);
         if (!filtered)
             return fmt::format("an axis of {} taps and input stride {} has no tiles of {} outputs",
                                axis->max_taps(), axis->input_stride, tile);
-        if (layer.numeric == NumericPolicy::safe && filtered->matrices.points() > safe_filter_points &&
-            !filtered->direct())
-            return fmt::format("tiles of {} outputs of {} taps are less accurate than numeric=safe allows",
-                               tile, filtered->matrices.taps);
         if (tile > 1 && filtering_gain(*filtered, *axis) <= 1)
             return fmt::format("tiles of {} outputs of {} taps save no products", tile,
                                filtered->matrices.taps);
+        axes[i] = *std::move(filtered);
     }
     if (r.unroll > 16) return fmt::format("unroll must be at most 16, got {}", r.unroll);
     if (r.task_tiles % r.tiles != 0) return "tiles must divide task_tiles";
@@ -229,6 +228,11 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     }
     if (target.multiply_by_lane ? (r.stage_lanes != 1 && r.stage_lanes != 4) : r.stage_lanes != 1)
         return fmt::format("stage_lanes {} is not for this target", r.stage_lanes);
+    if (layer.layout == Layout::nchw) {
+        if (r.stage_lanes > 1) return "channels-first tensors are not transformed by vectors of channels";
+        if (layer.x().output_size == dynamic_size)
+            return "tasks of whole rows of tiles need a fixed row of channels-first tensors";
+    }
     if (r.stage_lanes > 1 && (layer.channels_per_output() % r.unroll != 0 || r.unroll % r.stage_lanes != 0))
         return "stage_lanes must divide unroll, and unroll the input channels";
     // Each point of a task is used before the next: what is kept is one point's share of all this.
@@ -236,6 +240,18 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (bytes > 4 * target.l2_bytes && r.task_tiles > r.tiles)
         return fmt::format("a task stages {} bytes, more than four times the L2 cache's {}", bytes,
                            target.l2_bytes);
+    const bool fast = layer.numeric == NumericPolicy::fast;
+    // The transform of a window of 4x4 points is one register each; of more points it spills, which only
+    // tiles that save so much more are worth.
+    const std::int64_t window = axes[0].matrices.points() * axes[1].matrices.points();
+    if (!fast && !axes[0].direct() && !axes[1].direct() && window > 16)
+        return fmt::format("windows of {} points do not stay in registers while they are transformed",
+                           window);
+    if (const double error = relative_error(axes, layer.channels_per_output());
+        error > (fast ? fast_relative_error : safe_relative_error))
+        return fmt::format("tiles of {}x{} outputs make {:.2f} times the error of the layer's own products, "
+                           "more than numeric={} allows",
+                           r.tile_y, r.tile_x, error, fast ? "fast" : "safe");
     return std::nullopt;
 }
 
@@ -383,13 +399,60 @@ std::array<FilteredAxis, 2> filtered_axes(const PhaseConvolution &layer, const C
     return {filtered_axis(layer.x(), record.tile_x).value(), filtered_axis(layer.y(), record.tile_y).value()};
 }
 
+namespace {
+
+// Tiles of the last two axes, x first.
+std::array<std::int64_t, 2> tiles_of_axes(const PhaseConvolution &layer, const CpuFiltering &record) {
+    const std::array<FilteredAxis, 2> filtered = filtered_axes(layer, record);
+    const auto tiles = [](const FilteredAxis &axis, const PhaseAxis &layer_axis) {
+        const std::int64_t phases = layer_axis.phase_count();
+        return axis.tiles(std::max<std::int64_t>(1, (layer_axis.output_size + phases - 1) / phases));
+    };
+    return {tiles(filtered[0], layer.x()), tiles(filtered[1], layer.y())};
+}
+
+} // namespace
+
+FilteringTasks filtering_tasks(const PhaseConvolution &layer, const CpuFiltering &record) {
+    const auto divide_up = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+    const auto [in_row, in_column] = tiles_of_axes(layer, record);
+    if (layer.layout == Layout::nhwc)
+        return {divide_up(in_row * in_column * layer.batch, record.task_tiles), record.task_tiles,
+                divide_up(record.task_tiles, record.tiles)};
+    const std::int64_t rows = std::max<std::int64_t>(1, record.task_tiles / record.staged_row(in_row));
+    return {divide_up(in_column, rows) * layer.batch, rows * in_row, rows * divide_up(in_row, record.tiles)};
+}
+
+double relative_error(const PhaseConvolution &layer, const ScheduleRecord &record) {
+    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
+    if (filtering == nullptr) return 1;
+    return relative_error(filtered_axes(layer, *filtering), layer.channels_per_output());
+}
+
+// The bound counts a rounding for every product of the layer, of which a point sums fewer; what the
+// transforms round comes in addition, once a chain.
 double error_factor(const PhaseConvolution &layer, const ScheduleRecord &record) {
     const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
     if (filtering == nullptr) return 1;
-    double factor = 2;
-    for (const FilteredAxis &axis : filtered_axes(layer, *filtering))
+    double factor = 1, steps = static_cast<double>(layer.channels_per_output()), roundings = 1;
+    for (const FilteredAxis &axis : filtered_axes(layer, *filtering)) {
         factor *= axis.matrices.amplification();
-    return factor;
+        roundings += static_cast<double>(axis.matrices.roundings());
+        if (axis.direct()) steps *= static_cast<double>(axis.matrices.taps);
+    }
+    return factor * (1 + roundings / steps);
+}
+
+PerAxis error_reach(const PhaseConvolution &layer, const ScheduleRecord &record) {
+    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
+    if (filtering == nullptr) return {};
+    PerAxis reach;
+    for (const FilteredAxis &axis : filtered_axes(layer, *filtering)) {
+        const auto phases = static_cast<std::int64_t>(axis.shift.size());
+        reach.insert(reach.begin(), axis.direct() ? 0 : phases * axis.matrices.points());
+    }
+    if (layer.spatial_axes == 1) reach.erase(reach.begin());
+    return reach;
 }
 
 std::int64_t column_slots(const PhaseAxis &axis) {
@@ -513,19 +576,26 @@ Staging staged_input(const PhaseConvolution &layer, std::int64_t channels) {
     return staging;
 }
 
-// Transformed inputs and products of the tiles of a task, whatever the image's size.
+// Transformed inputs and products of the tiles of a task, whatever the image's size. Channels-first tasks are
+// whole rows, and keep the products of all phases of a row.
 std::vector<Staging> staged_products(const PhaseConvolution &layer, const CpuFiltering &record) {
+    const std::array<FilteredAxis, 2> axes = filtered_axes(layer, record);
     std::int64_t points = 1, product_points = 1;
-    for (const FilteredAxis &axis : filtered_axes(layer, record)) {
+    for (const FilteredAxis &axis : axes) {
         points *= axis.matrices.points();
         product_points *= axis.direct() ? 1 : axis.matrices.points(); // a direct axis is summed in registers
     }
     Staging transformed, products;
     transformed.channels = points * layer.kernel_input_channels();
     products.channels = product_points * record.block();
+    std::int64_t tiles = record.task_tiles;
+    if (layer.layout == Layout::nchw) {
+        tiles = std::max(tiles, record.staged_row(tiles_of_axes(layer, record)[0]));
+        products.channels *= layer.x().phase_count();
+    }
     for (Staging *staging : {&transformed, &products}) {
         staging->scale = {0, 0, 0};
-        staging->extra = {record.task_tiles, 1, 1};
+        staging->extra = {tiles, 1, 1};
     }
     return {transformed, products};
 }

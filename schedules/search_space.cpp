@@ -281,11 +281,11 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
             if (!x || !y || layer.batch == dynamic_size) return "tasks of tiles need fixed sizes";
             const std::array<FilteredAxis, 2> axes = filtered_axes(layer, r);
             const std::int64_t tiles = axes[0].tiles(*x) * axes[1].tiles(*y) * layer.batch;
-            const std::int64_t tasks = divide_up(tiles, r.task_tiles);
-            const std::int64_t paid = divide_up(tasks, threads) * threads * r.task_tiles;
+            const FilteringTasks tasks = filtering_tasks(layer, r);
+            const std::int64_t paid = divide_up(tasks.count, threads) * threads * tasks.tiles;
             const double keeps = static_cast<double>(tiles) / static_cast<double>(paid);
             if (keeps >= least_kept) return std::nullopt;
-            return fmt::format("tasks of {} tiles keep {:.2f} of the threads' work", r.task_tiles, keeps);
+            return fmt::format("tasks of {} tiles keep {:.2f} of the threads' work", tasks.tiles, keeps);
         },
         [&] { return wasteful(kept(channels, r.block()), kept(channels, std::min(4, target.vector_lanes))); },
         [&] { return needlessly_narrow(channels, target, r.lanes); });
@@ -513,6 +513,17 @@ private:
         return filtered && filtering_gain(*filtered, axis) > 1;
     }
 
+    // Tiles of a task; of channels-first tensors in whole rows.
+    std::vector<std::int64_t> filtering_tasks_of(const CpuFiltering &tile) const {
+        if (layer_.layout == Layout::nhwc) return {12, 24, 42, 84};
+        const std::int64_t in_row =
+            tile.staged_row(filtered_axes(layer_, tile)[0].tiles(*outputs(layer_.x())));
+        std::vector<std::int64_t> tasks = {in_row};
+        for (const std::int64_t rows : {2, 3, 4, 6, 8})
+            if (rows * in_row <= 96) tasks.push_back(rows * in_row);
+        return tasks;
+    }
+
     // Tasks of dynamic sizes would be a guess.
     void filtering() {
         if (!outputs(layer_.x()) || !outputs(layer_.y()) || layer_.axes.size() != 2) return;
@@ -529,7 +540,7 @@ private:
                 tile.stage_lanes = tile.unroll = by_lane ? 4 : 1;
                 for (tile.vectors = 1; tile.vectors <= most_vectors; tile.vectors++) {
                     for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
-                        for (const int task : {12, 24, 42, 84}) {
+                        for (const std::int64_t task : filtering_tasks_of(tile)) {
                             tile.task_tiles = static_cast<int>(divide_up(task, tile.tiles) * tile.tiles);
                             offer({tile});
                         }

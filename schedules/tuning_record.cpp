@@ -148,6 +148,32 @@ void write(nlohmann::json *json, const char *key, const std::optional<Value> &va
     if (value) (*json)[key] = *value;
 }
 
+constexpr int sample_digits = 4, figure_digits = 6;
+
+// With so many significant digits, and no ".0".
+nlohmann::json rounded(double value, int digits) {
+    if (value == 0 || !std::isfinite(value)) return value;
+    const double unit = std::pow(10.0, digits - 1 - std::floor(std::log10(std::abs(value))));
+    const double near = std::isfinite(unit) && unit > 0 ? std::round(value * unit) / unit : value;
+    constexpr double most = 1LL << 53;
+    if (near == std::floor(near) && std::abs(near) <= most) return static_cast<std::int64_t>(near);
+    return near;
+}
+
+nlohmann::json rounded(const std::vector<std::vector<double>> &rounds) {
+    nlohmann::json json = nlohmann::json::array();
+    for (const std::vector<double> &round : rounds) {
+        nlohmann::json &samples = json.emplace_back(nlohmann::json::array());
+        for (const double sample : round)
+            samples.push_back(rounded(sample, sample_digits));
+    }
+    return json;
+}
+
+void write_figure(nlohmann::json *json, const char *key, const std::optional<double> &value) {
+    if (value) (*json)[key] = rounded(*value, figure_digits);
+}
+
 // The last name of every absolute path: where a compiler ran is nobody's business.
 std::string without_folders(std::string_view text) {
     std::string result;
@@ -237,7 +263,8 @@ nlohmann::json to_json(const StaticFacts &facts) {
     write(&json, "multiply_adds", facts.multiply_adds);
     write(&json, "vector_loads_stores", facts.vector_loads_stores);
     write(&json, "spills", facts.spills);
-    if (!facts.modelled_cycles.empty()) json["modelled_cycles"] = facts.modelled_cycles;
+    for (const auto &[processor, cycles] : facts.modelled_cycles)
+        json["modelled_cycles"][processor] = rounded(cycles, figure_digits);
     if (!facts.instructions.empty()) json["instructions"] = facts.instructions;
     return json;
 }
@@ -270,12 +297,15 @@ nlohmann::json to_json(const TuningRecord &record) {
     if (record.baseline) json["baseline"] = true;
     if (record.chosen) json["chosen"] = true;
     if (record.correctness) json["correct"] = to_json(*record.correctness);
-    if (!record.samples_ns.empty()) json["samples_ns"] = record.samples_ns;
-    write(&json, "est_ns", record.estimate_ns);
-    write(&json, "ci99_ns", record.interval_ns);
-    write(&json, "load", record.load);
-    write(&json, "compile_s", record.compile_seconds);
-    write(&json, "peak_bytes", record.peak_bytes);
+    if (!record.samples_ns.empty()) json["samples_ns"] = rounded(record.samples_ns);
+    write_figure(&json, "est_ns", record.estimate_ns);
+    if (record.interval_ns) {
+        for (const double bound : *record.interval_ns)
+            json["ci99_ns"].push_back(rounded(bound, figure_digits));
+    }
+    write_figure(&json, "load", record.load);
+    if (record.compile_seconds) json["compile_s"] = rounded(*record.compile_seconds, sample_digits);
+    write(&json, "scratch_bytes", record.scratch_bytes);
     return json;
 }
 
@@ -308,7 +338,7 @@ std::optional<TuningRecord> tuning_record_from_json(const nlohmann::json &json, 
     reader.optional("load", &record.load);
     if (reader.has("static")) reader.part("static", facts_from_json, &record.facts);
     reader.optional("compile_s", &record.compile_seconds);
-    reader.optional("peak_bytes", &record.peak_bytes);
+    reader.optional("scratch_bytes", &record.scratch_bytes);
     reader.required("seed", &record.seed);
     reader.required("when", &record.date);
     const bool answers = record.status == TuningStatus::ok || record.status == TuningStatus::modelled;

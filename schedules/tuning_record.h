@@ -87,7 +87,7 @@ struct TuningRecord {
     std::optional<double> load;                       // average of the machine's run queue when it was timed
     StaticFacts facts;                                // every `modelled` has modelled cycles
     std::optional<double> compile_seconds;
-    std::optional<std::int64_t> peak_bytes; // of the heap
+    std::optional<std::int64_t> scratch_bytes; // that a call asks its caller for
     std::uint64_t seed = 0;
     std::string date; // "2026-03-01T12:00:00Z"
     bool operator==(const TuningRecord &) const = default;
@@ -95,7 +95,8 @@ struct TuningRecord {
 
 // {"schema":1,…}, keys sorted, absent values left out; and back. Reading refuses missing keys, values of the
 // wrong type, numbers that are not finite and other schemas, and ignores keys that it does not know.
-// Absolute paths in `detail` are cut down to their last name when writing.
+// Writing keeps four significant digits of samples, finer than any clock and noise, and six of what is
+// derived from them; absolute paths in `detail` are cut down to their last name.
 nlohmann::json to_json(const TuningRecord &record);
 std::optional<TuningRecord> tuning_record_from_json(const nlohmann::json &json, std::string *error);
 

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Measures Unstride against other frameworks on this machine: builds what is missing, installs the frameworks at
 # pinned versions into .venv-bench, then checks and times every layer. Options go to bench/compare_rivals.py.
+# UNSTRIDE_BENCH_BUILD names another build folder, which is used as it is.
 set -euo pipefail
+here=$PWD
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
 
 environment=.venv-bench
 python=/usr/bin/python3 # not the first one in PATH, which may be a version manager's
@@ -11,7 +14,8 @@ python=/usr/bin/python3 # not the first one in PATH, which may be a version mana
 for argument in "$@"; do
     if [[ $argument == --help || $argument == -h ]]; then
         echo "usage: scripts/bench.sh [--layers FILE] [--rivals LIST] [--threads 1,2] [--quick] [--out DIR] [--check]"
-        echo "installs the frameworks of bench/rivals/requirements.txt into $environment, builds, then runs:"
+        echo "installs the frameworks of bench/rivals/requirements.txt into $environment (not for --rivals of unstride and"
+        echo "naive alone), builds (not where UNSTRIDE_BENCH_BUILD names a build folder), then runs:"
         echo
         exec "$python" bench/compare_rivals.py --help
     fi
@@ -49,9 +53,32 @@ install_frameworks() {
     if $complete; then cat "$list" "$openmp" >"$environment/requirements.txt"; fi
 }
 
-bash scripts/setup.sh unstride >&2
-install_frameworks
-# Looks again for what the environment holds.
-PATH=$PWD/.venv/bin:$PATH cmake -S . -B build >/dev/null || fail "CMake could not configure build/"
-bash scripts/setup.sh unstride_bench_rivals >&2
-exec "$environment/bin/python" bench/compare_rivals.py "$@"
+# Whether --rivals names only what needs no framework.
+needs_no_framework() {
+    local previous='' argument list=''
+    for argument in "$@"; do
+        if [[ $previous == --rivals ]]; then list=$argument; fi
+        if [[ $argument == --rivals=* ]]; then list=${argument#*=}; fi
+        previous=$argument
+    done
+    [[ $list =~ ^(unstride|naive)(,(unstride|naive))*$ ]]
+}
+
+if needs_no_framework "$@"; then
+    interpreter=$python
+else
+    interpreter=$root/$environment/bin/python
+fi
+if [[ -z ${UNSTRIDE_BENCH_BUILD:-} ]]; then
+    bash scripts/setup.sh unstride >&2
+    if [[ $interpreter != "$python" ]]; then
+        install_frameworks
+        # Looks again for what the environment holds.
+        PATH=$PWD/.venv/bin:$PATH cmake -S . -B build >/dev/null || fail "CMake could not configure build/"
+    fi
+    bash scripts/setup.sh unstride_bench_rivals >&2
+elif [[ $interpreter != "$python" ]]; then
+    install_frameworks
+fi
+cd "$here"
+exec "$interpreter" "$root/bench/compare_rivals.py" --programs "${UNSTRIDE_BENCH_BUILD:-$root/build}/bin" "$@"

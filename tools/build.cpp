@@ -28,6 +28,7 @@ struct BuildOptions {
     std::optional<std::string> weights;
     std::string database;
     LookupGrade worst_grade = LookupGrade::analytic_default;
+    std::optional<std::int64_t> most_weight_bytes;
     int jobs = 0;
     bool quiet = false, exact = false, tensorflow_filters = false, verify = false;
 };
@@ -89,6 +90,30 @@ void print_schedules(const BuiltLibrary &built) {
     fmt::print("{}\n", line);
 }
 
+void print_remarks(const BuiltLibrary &built) {
+    for (const FoundSchedule &found : built.schedules) {
+        if (!found.remark.empty())
+            fmt::print("{} for {}: {}\n", found.layer, found.instruction_set, found.remark);
+    }
+}
+
+// What minimal filtering adds to the weights, for each instruction set where it does.
+void print_weights(const BuiltLibrary &built, bool held) {
+    std::string line;
+    for (const TargetFacts &facts : built.target->instruction_sets) {
+        std::int64_t all = 0, extra = 0;
+        for (const FoundSchedule &found : built.schedules) {
+            if (found.instruction_set != facts.instruction_set) continue;
+            all += found.packed_weight_bytes;
+            extra += found.extra_weight_bytes;
+        }
+        if (extra == 0) continue;
+        line += fmt::format("{}{} {} KiB, {} KiB of them for minimal filtering", line.empty() ? "" : "; ",
+                            facts.instruction_set, (all + 1023) / 1024, (extra + 1023) / 1024);
+    }
+    if (!line.empty()) fmt::print("  packed weights{}: {}\n", held ? " in the library" : "", line);
+}
+
 // Compares what recorded schedules compute with the reference; prints all errors. Defaults are not checked,
 // and neither is what no program here can run.
 bool verify_schedules(const BuildRequest &request, const ScheduleSource &schedules) {
@@ -113,11 +138,12 @@ bool verify_schedules(const BuildRequest &request, const ScheduleSource &schedul
                 if (convolution == nullptr) continue; // the build tells why
                 const LookupResult found = schedules.find(layer, *convolution, *target, facts);
                 if (found.source.empty()) continue;
-                const auto checked =
+                const auto failure =
                     check_on_odd_sizes(layer, *target, facts, found.schedule, *installation, **runner);
-                if (checked) continue;
-                print_error(fmt::format("layer {} for {}: the schedule of {} is not right: {}", layer.name,
-                                        facts.instruction_set, found.source, checked.error()));
+                if (!failure) continue;
+                print_error(fmt::format(
+                    "layer {} for {}: the schedule of {} {}: {}", layer.name, facts.instruction_set,
+                    found.source, failure->wrong ? "is not right" : "could not be checked", failure->detail));
                 right = false;
             }
         }
@@ -174,6 +200,7 @@ int build(const BuildOptions &options) {
     }
     request.schedules = &*schedules;
     request.worst_grade = options.worst_grade;
+    request.most_weight_bytes = options.most_weight_bytes;
     const BuildOutcome outcome = build_libraries(request);
     for (const std::string &error : outcome.errors)
         print_error(error);
@@ -187,7 +214,11 @@ int build(const BuildOptions &options) {
         fmt::print("{:<8} {}  {} KiB, {} layers, {} kernels ({} from cache), schedules: {}\n",
                    built.target->name, built.archive.string(), (built.archive_bytes + 1023) / 1024,
                    request.layers.size(), built.kernels, built.kernels_from_cache, grades);
-        if (!options.quiet) print_schedules(built);
+        print_remarks(built);
+        if (!options.quiet) {
+            print_schedules(built);
+            print_weights(built, options.weights.has_value());
+        }
     }
     return 0;
 }
@@ -251,6 +282,14 @@ void add_build_command(CLI::App &app, int *exit_code) {
             "Weights are in the order of TensorFlow's conv2d_transpose (spatial sizes, output channels, "
             "input channels), which only a transposed_conv has")
         ->needs(weights);
+    command
+        ->add_option(
+            "--max-weight-bytes", options->most_weight_bytes,
+            "The most bytes that the packed weights of a layer may take for one instruction set: where "
+            "those of minimal filtering take more, the layer is built in its own products; an error "
+            "where those do too")
+        ->check(CLI::NonNegativeNumber)
+        ->type_name("BYTES");
     command->add_option("--jobs,-j", options->jobs, "Kernels compiled at once (default: one a processor)")
         ->check(CLI::Range(1, 1024));
     command->add_flag("--quiet,-q", options->quiet, "No progress");

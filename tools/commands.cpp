@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <unistd.h>
 
@@ -23,7 +24,20 @@ void print_line(const char *what, const char *colour, const std::string &text) {
         stderr);
 }
 
+std::atomic<bool> interrupted = false;
+
+void on_interrupt(int signal) {
+    interrupted = true;
+    std::signal(signal, SIG_DFL);
+}
+
 } // namespace
+
+const std::atomic<bool> &watch_interrupts() {
+    std::signal(SIGINT, on_interrupt);
+    std::signal(SIGTERM, on_interrupt);
+    return interrupted;
+}
 
 void print_error(const std::string &text) {
     print_line("error", "\033[31m", text);
@@ -39,6 +53,15 @@ void add_database_option(CLI::App *command, std::string *database) {
                      "Folder or .jsonl file of tuning records, instead of XDG_DATA_HOME/unstride, else "
                      "~/.local/share/unstride. They win over the shipped ones")
         ->type_name("PATH");
+}
+
+Database open_database(const std::string &path, const Installation *shipped) {
+    Database database;
+    if (shipped != nullptr) database.add(shipped->schedules, RecordOrigin::shipped);
+    database.add(path.empty() ? user_database_folder() : std::filesystem::path(path), RecordOrigin::user);
+    for (const std::string &problem : database.problems())
+        print_warning(problem + "; the line is skipped");
+    return database;
 }
 
 Result<ScheduleSource> open_schedules(const std::string &database) {

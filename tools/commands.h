@@ -5,6 +5,7 @@
 #include "schedules/target_facts.h"
 #include "tools/library/schedule_source.h"
 
+#include <atomic>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -24,6 +25,7 @@ void add_describe_command(CLI::App &app, int *exit_code);
 void add_init_command(CLI::App &app, int *exit_code);
 void add_inspect_command(CLI::App &app, int *exit_code);
 void add_tune_command(CLI::App &app, int *exit_code);
+void add_tune_record_commands(CLI::App *tune, int *exit_code); // verify, carry, compact
 
 // "unstride: error: TEXT" on standard error, `error` in red on a terminal.
 void print_error(const std::string &text);
@@ -40,6 +42,16 @@ void add_database_option(CLI::App *command, std::string *database);
 // The records that --db names, or the user's own, with the shipped ones; warns of every line that was
 // skipped.
 Result<ScheduleSource> open_schedules(const std::string &database);
+
+// The records that --db names, which need not exist yet, or the user's own; with the shipped ones where they
+// are wanted. Warns of every line that was skipped.
+Database open_database(const std::string &path, const Installation *shipped);
+
+// Set by the first SIGINT or SIGTERM from then on; the second one ends the process as usual.
+const std::atomic<bool> &watch_interrupts();
+
+// Of a command that was interrupted.
+inline constexpr int interrupted_exit = 130;
 
 // "x86-64, aarch64, cuda, opencl"
 std::string target_names();

@@ -6,6 +6,7 @@
 #include "tools/compare/tables.h"
 #include "tools/files.h"
 #include "tools/report/report.h"
+#include "tools/tune/duration.h"
 #include "tools/tune/tuner.h"
 
 #include <CLI/CLI.hpp>
@@ -14,6 +15,8 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -34,7 +37,9 @@ struct CompareOptions {
     std::string target = host_target().name, runner = "local", database, baseline, format = "text", output;
     std::string fail_on, threshold = "2%";
     int threads = 0, rounds = TimingProtocol().rounds;
-    bool cold = false, quiet = false;
+    std::chrono::milliseconds compile_limit = CandidateLimits().generator.time;
+    int compile_gibibytes = static_cast<int>(CandidateLimits().generator.memory_bytes >> 30);
+    bool cold = false, quiet = false, loops = false, across_machines = false;
 };
 
 int refuse(int code, const std::string &text) {
@@ -92,6 +97,7 @@ std::string command_line(const CompareOptions &options, const std::vector<std::s
     text += fmt::format(" --schedules {}", fmt::join(schedules, ","));
     if (options.threads > 0) text += fmt::format(" --threads {}", options.threads);
     text += fmt::format(" --rounds {}", options.rounds);
+    if (options.loops) text += " --loops";
     return options.cold ? text + " --cold" : text;
 }
 
@@ -132,6 +138,8 @@ Input measure(const CompareOptions &options) {
     request.threads = options.threads;
     request.protocol.rounds = options.rounds;
     request.protocol.cold = options.cold;
+    request.limits.generator = {options.compile_limit, std::int64_t{options.compile_gibibytes} << 30};
+    request.loops = options.loops;
     request.command = command_line(options, *sets);
     request.quiet = options.quiet;
     Result<Results> results = measure_schedules(request);
@@ -221,6 +229,7 @@ int run_compare(const CompareOptions &options) {
     ComparisonOptions settings;
     settings.baseline = options.baseline;
     settings.threshold = *threshold;
+    settings.across_machines = options.across_machines;
     if (!live) {
         settings.layers = options.layers;
         settings.instruction_sets = options.instruction_sets;
@@ -234,8 +243,38 @@ int run_compare(const CompareOptions &options) {
     } else if (const Result<void> written = write_file_atomically(options.output, text); !written) {
         return refuse(exit_failed, written.error());
     }
-    if (options.fail_on == "regression" && comparison->regression()) return exit_regression;
+    if (options.fail_on == "regression") {
+        if (comparison->other_machines())
+            return refuse(exit_usage,
+                          "--fail-on=regression: results of different machines do not tell whether "
+                          "anything became slower; measure both on one machine, or judge them all "
+                          "the same with --across-machines");
+        if (comparison->regression()) return exit_regression;
+    }
     return live && !all_measured(*comparison) ? exit_failed : exit_success;
+}
+
+// Of the generator, for each schedule.
+void add_limit_options(CLI::App *command, CompareOptions *options) {
+    command
+        ->add_option_function<std::string>(
+            "--compile-limit",
+            [options](const std::string &text) {
+                const auto limit = parse_duration(text);
+                if (!limit)
+                    throw CLI::ValidationError("--compile-limit",
+                                               "expected a duration such as 30s or 10m, got '" + text + "'");
+                options->compile_limit = *limit;
+            },
+            "Time that generating a kernel may take, such as 10m (default: 2m); autoschedulers are what "
+            "needs it")
+        ->type_name("DURATION");
+    command
+        ->add_option("--compile-memory", options->compile_gibibytes,
+                     "Memory that generating a kernel may take, in GiB")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1024))
+        ->type_name("GIB");
 }
 
 } // namespace
@@ -275,6 +314,9 @@ void add_compare_command(CLI::App &app, int *exit_code) {
         ->capture_default_str()
         ->check(CLI::Range(2, 1000));
     command->add_flag("--cold", options->cold, "Empty the caches before each call");
+    add_limit_options(command, options.get());
+    command->add_flag("--loops", options->loops,
+                      "Also the loop nest of every schedule, for which each is lowered once more");
     command
         ->add_option("--baseline", options->baseline,
                      "What all else is compared with: a schedule, or one of several files (default: "
@@ -295,9 +337,12 @@ void add_compare_command(CLI::App &app, int *exit_code) {
                      "regression: exit code 1 if something is slower than the baseline, or fails where that "
                      "does not")
         ->check(CLI::IsMember({"regression"}));
+    command->add_flag("--across-machines", options->across_machines,
+                      "Verdicts on results of different machines, too, which compare the machines as well");
     command->add_flag("--quiet,-q", options->quiet, "No progress, no warnings of skipped lines");
-    command->footer("Exit codes: 0 success, 1 regression (with --fail-on), 2 wrong usage, 3 reading or "
-                    "measuring failed,\nif only for one schedule.");
+    command->footer(
+        "Exit codes: 0 success, 1 regression (with --fail-on), 2 wrong usage, also --fail-on for "
+        "results of\ndifferent machines, 3 reading or measuring failed, if only for one schedule.");
     command->callback([options, exit_code] { *exit_code = run_compare(*options); });
 }
 

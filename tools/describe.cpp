@@ -4,6 +4,9 @@
 #include "compiler/language/printer.h"
 #include "compiler/language/shapes.h"
 #include "compiler/lowering/costs.h"
+#include "schedules/analytic_default.h"
+#include "tools/library/form.h"
+#include "tools/tune/tuner.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -175,7 +178,69 @@ void describe_costs(const PhaseConvolution &layer) {
                cost.operations_per_byte(), count(cost.tensor_bytes));
 }
 
-int describe(const std::string &file, const std::vector<std::string> &names) {
+std::string bytes_text(const std::optional<std::int64_t> &bytes) {
+    return bytes ? count(static_cast<double>(*bytes)) : "with the row";
+}
+
+// The form that a layer takes by default, why, and what the other one would cost.
+void describe_form(const PhaseConvolution &layer, const TargetFacts &facts) {
+    if (facts.device != Device::cpu || layer.depthwise()) return;
+    const FormChoice choice = choose_form(layer, facts);
+    const KernelForm own = form_of(layer, choice.direct.schedule);
+    if (!choice.filtering) {
+        fmt::print(
+            "  form for {}: the layer's own products ({}); packed weights {} bytes, scratch of a thread "
+            "{} bytes\n",
+            facts.instruction_set, choice.reason, count(static_cast<double>(own.packed_weight_bytes)),
+            bytes_text(own.scratch_bytes));
+        return;
+    }
+    const KernelForm filtered = form_of(layer, choice.filtering->schedule);
+    fmt::print("  form for {}: {} ({})\n", facts.instruction_set,
+               choice.filters ? "minimal filtering" : "the layer's own products", choice.reason);
+    fmt::print("    {:<24} {:>14} {:>14} {:>14} {:>14} {:>8}\n", "", "multiplications", "packed weights",
+               "thread scratch", "model cycles", "error");
+    const auto row = [](const char *name, const KernelForm &form, double cycles) {
+        fmt::print("    {:<24} {:>8.1f} a value {:>8} bytes {:>8} bytes {:>14} {:>8.2f}\n", name,
+                   form.multiplications_per_output, count(static_cast<double>(form.packed_weight_bytes)),
+                   bytes_text(form.scratch_bytes), count(cycles), form.relative_error);
+    };
+    row("own products", own, choice.direct.cycles);
+    row("minimal filtering", filtered, choice.filtering->cycles);
+    fmt::print("    filtering is {}\n", summary(filtered));
+}
+
+// Null where there is none of that name.
+const TargetFacts *find_instruction_set(const std::string &name) {
+    for (const Target &target : all_targets()) {
+        for (const TargetFacts &facts : target.instruction_sets)
+            if (facts.instruction_set == name) return &facts;
+    }
+    return nullptr;
+}
+
+std::string default_instruction_set() {
+    const std::vector<TargetFacts> own = own_instruction_sets();
+    return (own.empty() ? host_target().instruction_sets.back() : own.front()).instruction_set;
+}
+
+std::string instruction_set_names() {
+    std::string names;
+    for (const Target &target : all_targets()) {
+        for (const TargetFacts &facts : target.instruction_sets)
+            names += (names.empty() ? "" : ", ") + facts.instruction_set;
+    }
+    return names;
+}
+
+int describe(const std::string &file, const std::vector<std::string> &names,
+             const std::string &instruction_set) {
+    const TargetFacts *facts = find_instruction_set(instruction_set);
+    if (facts == nullptr) {
+        print_error(fmt::format("unknown instruction set '{}'; there are {}", instruction_set,
+                                instruction_set_names()));
+        return 2;
+    }
     const auto layers = load_layers(file, names);
     if (!layers) return 1;
     for (const Layer &layer : *layers) {
@@ -196,6 +261,7 @@ int describe(const std::string &file, const std::vector<std::string> &names) {
             describe_weights(convolution);
             describe_stages(convolution);
             describe_costs(convolution);
+            describe_form(convolution, *facts);
         }
     }
     return 0;
@@ -207,16 +273,24 @@ void add_describe_command(CLI::App &app, int *exit_code) {
     struct Options {
         std::string file;
         std::vector<std::string> layers;
+        std::string instruction_set = default_instruction_set();
     };
     auto options = std::make_shared<Options>();
-    CLI::App *command =
-        app.add_subcommand("describe", "Show each layer's shapes, phases, taps, multiplications and bytes");
+    CLI::App *command = app.add_subcommand(
+        "describe", "Show each layer's shapes, phases, taps, multiplications, bytes and form");
     command->add_option("file", options->file, "File in the layer language")
         ->required()
         ->type_name("FILE.layers");
     command->add_option("--layer", options->layers, "Only this layer, may be given several times")
         ->type_name("LAYER");
-    command->callback([options, exit_code] { *exit_code = describe(options->file, options->layers); });
+    command
+        ->add_option("--instruction-set", options->instruction_set,
+                     "The instruction set whose default form is shown, with what the other one would cost; "
+                     "recorded schedules may differ (default: this machine's best)")
+        ->type_name("SET");
+    command->callback([options, exit_code] {
+        *exit_code = describe(options->file, options->layers, options->instruction_set);
+    });
 }
 
 } // namespace unstride

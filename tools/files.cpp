@@ -9,6 +9,9 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <mutex>
+#include <set>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -34,6 +37,7 @@ public:
         if (descriptor_ >= 0) ::close(descriptor_);
     }
     int get() const { return descriptor_; }
+    int release() { return std::exchange(descriptor_, -1); }
 
     // Closes and says whether the system accepted all that was written.
     bool close() { return ::close(std::exchange(descriptor_, -1)) == 0; }
@@ -137,24 +141,72 @@ Result<void> write_file_atomically(const fs::path &path, std::string_view bytes)
     return write_file_atomically(path, {bytes});
 }
 
+namespace {
+
+constexpr std::size_t random_letters = 6; // as mkdtemp wants them
+
+int open_folder(const fs::path &path) {
+    return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+// Whether the path still names the folder that was opened, and it is this user's own.
+bool is_own(int folder, const fs::path &path) {
+    struct stat opened {};
+    struct stat named {};
+    return ::fstat(folder, &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+           opened.st_dev == named.st_dev && opened.st_ino == named.st_ino && opened.st_uid == ::geteuid();
+}
+
+// Removes the folders BASE/PREFIX.XXXXXX that no process uses, once for each of these names.
+void remove_abandoned(const fs::path &base, const std::string &prefix) {
+    static std::mutex mutex;
+    static std::set<fs::path> looked;
+    {
+        const std::lock_guard lock(mutex);
+        if (!looked.insert(base / prefix).second) return;
+    }
+    const std::string begin = prefix + ".";
+    std::error_code error;
+    for (fs::directory_iterator entry(base, error), end; !error && entry != end; entry.increment(error)) {
+        const std::string name = entry->path().filename().string();
+        if (name.size() != begin.size() + random_letters || !name.starts_with(begin)) continue;
+        const File folder(open_folder(entry->path()));
+        std::error_code ignored;
+        if (folder.get() >= 0 && ::flock(folder.get(), LOCK_EX | LOCK_NB) == 0 &&
+            is_own(folder.get(), entry->path()))
+            fs::remove_all(entry->path(), ignored);
+    }
+}
+
+} // namespace
+
 Result<TemporaryFolder> make_temporary_folder(const std::string &prefix, const fs::path &parent) {
     fs::path base = parent;
     if (base.empty()) {
         const char *configured = std::getenv("TMPDIR");
         base = configured != nullptr && *configured != '\0' ? configured : "/tmp";
     }
-    std::string name = (base / (prefix + "-XXXXXX")).string();
-    if (::mkdtemp(name.data()) == nullptr) return system_error(base, "make a folder in it", errno);
-    return TemporaryFolder(name);
+    remove_abandoned(base, prefix);
+    for (;;) {
+        std::string name = (base / (prefix + "." + std::string(random_letters, 'X'))).string();
+        if (::mkdtemp(name.data()) == nullptr) return system_error(base, "make a folder in it", errno);
+        File folder(open_folder(name));
+        const bool locked = folder.get() >= 0 && ::flock(folder.get(), LOCK_EX | LOCK_NB) == 0;
+        // Before it is locked another process may take it for an abandoned one.
+        if (locked && is_own(folder.get(), name)) return TemporaryFolder(name, folder.release());
+        const bool lockable = locked || errno == EWOULDBLOCK || errno == ENOENT;
+        if (!lockable) return TemporaryFolder(name, -1);
+    }
 }
 
 TemporaryFolder::TemporaryFolder(TemporaryFolder &&other) noexcept
-    : path_(std::exchange(other.path_, fs::path())) {}
+    : path_(std::exchange(other.path_, fs::path())), lock_(std::exchange(other.lock_, -1)) {}
 
 TemporaryFolder &TemporaryFolder::operator=(TemporaryFolder &&other) noexcept {
     if (this != &other) {
         remove();
         path_ = std::exchange(other.path_, fs::path());
+        lock_ = std::exchange(other.lock_, -1);
     }
     return *this;
 }
@@ -166,6 +218,7 @@ TemporaryFolder::~TemporaryFolder() {
 void TemporaryFolder::remove() noexcept {
     std::error_code ignored;
     if (!path_.empty()) fs::remove_all(path_, ignored);
+    if (lock_ >= 0) ::close(std::exchange(lock_, -1));
 }
 
 } // namespace unstride

@@ -39,13 +39,15 @@ public:
 private:
     friend Result<TemporaryFolder> make_temporary_folder(const std::string &prefix,
                                                          const std::filesystem::path &parent);
-    explicit TemporaryFolder(std::filesystem::path path) : path_(std::move(path)) {}
+    TemporaryFolder(std::filesystem::path path, int lock) : path_(std::move(path)), lock_(lock) {}
     void remove() noexcept;
 
     std::filesystem::path path_;
+    int lock_ = -1; // a descriptor of the folder: its lock says that a process uses it, and ends with that
 };
 
-// Makes PARENT/PREFIX-XXXXXX, readable by its owner only; an empty parent stands for $TMPDIR, or /tmp.
+// Makes PARENT/PREFIX.XXXXXX, readable by its owner only; an empty parent stands for $TMPDIR, or /tmp. The
+// first call for a prefix removes the folders that killed processes have left under it.
 Result<TemporaryFolder> make_temporary_folder(const std::string &prefix,
                                               const std::filesystem::path &parent = {});
 

@@ -1,12 +1,11 @@
-// `unstride tune`: better schedules for layers, by trying them; and `unstride tune verify`, whether those in
-// use still are.
-#include "compiler/language/printer.h"
+// `unstride tune`: better schedules for layers, by trying them.
 #include "tools/commands.h"
+#include "tools/files.h"
 #include "tools/library/host_machine.h"
+#include "tools/measure/session.h"
 #include "tools/tune/duration.h"
 #include "tools/tune/tune_report.h"
 #include "tools/tune/tuner.h"
-#include "tools/tune/verify.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -15,23 +14,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <csignal>
 #include <cstdlib>
 #include <memory>
 
 namespace unstride {
 
 namespace {
-
-constexpr int interrupted_exit = 130;
-
-std::atomic<bool> interrupted = false;
-
-// The second one ends the process as usual.
-void on_interrupt(int signal) {
-    interrupted = true;
-    std::signal(signal, SIG_DFL);
-}
 
 struct TuneOptions {
     std::string file, target = "host", runner, database;
@@ -79,14 +67,11 @@ Result<std::unique_ptr<Runner>> open_runner(const std::string &text, const Targe
                              runner.error(), target.name)};
 }
 
-// The records of the installation and of --db, which need not exist yet.
-Database open_database(const Installation &installation, const std::string &path) {
-    Database database;
-    database.add(installation.schedules, RecordOrigin::shipped);
-    database.add(path.empty() ? user_database_folder() : std::filesystem::path(path), RecordOrigin::user);
-    for (const std::string &problem : database.problems())
-        print_warning(problem + "; the line is skipped");
-    return database;
+Result<Machine> machine_of_runner(Runner &runner, const Target &target, const Installation &installation) {
+    if (runner.here()) return host_machine();
+    const auto folder = make_temporary_folder("unstride-tune");
+    if (!folder) return Error{folder.error()};
+    return machine_of(runner, target, installation, folder->path());
 }
 
 // That there is a place for the records, before any time is spent.
@@ -110,7 +95,7 @@ void warn_of_load() {
                     load, processors));
 }
 
-int exit_code_of(const std::vector<TuneResult> &results) {
+int exit_code_of(const std::vector<TuneResult> &results, bool interrupted) {
     if (interrupted) return interrupted_exit;
     return std::any_of(results.begin(), results.end(), [](const TuneResult &result) {
         return result.end == TuneEnd::failed || result.end == TuneEnd::unstable;
@@ -149,12 +134,16 @@ int tune_layers(TuneOptions options) {
         print_error(installation.error());
         return 1;
     }
-    const Database database = open_database(*installation, options.database);
-    const TuneContext context{*installation, database, options.database, **runner};
+    const Database database = open_database(options.database, &*installation);
+    const auto machine = machine_of_runner(**runner, *target, *installation);
+    if (!machine) {
+        print_error(machine.error());
+        return 1;
+    }
+    const TuneContext context{*installation, database, options.database, **runner, *machine};
 
     if ((*runner)->here() && !(*runner)->emulated() && !options.quiet) warn_of_load();
-    std::signal(SIGINT, on_interrupt);
-    std::signal(SIGTERM, on_interrupt);
+    const std::atomic<bool> &interrupted = watch_interrupts();
     TuneProgressLine line(options.quiet);
     options.settings.interrupted = &interrupted;
     options.settings.on_progress = [&](const TuneProgress &progress) { line.show(progress); };
@@ -180,96 +169,7 @@ int tune_layers(TuneOptions options) {
             "interrupted: what was tried is recorded, nothing more was chosen; the same command goes "
             "on from there");
     }
-    return exit_code_of(results);
-}
-
-struct VerifyOptions {
-    std::string file, database;
-    std::vector<std::string> layers;
-    std::uint64_t seed = 1;
-    bool json = false;
-};
-
-// What to verify: a chosen record, with the layer as the file or the record names it.
-struct Subject {
-    const DatabaseEntry *entry;
-    Layer layer;
-    TargetFacts facts;
-};
-
-std::vector<Subject> subjects_of(const Database &database, const std::optional<std::vector<Layer>> &layers) {
-    std::vector<Subject> subjects;
-    const std::vector<TargetFacts> sets = own_instruction_sets();
-    for (const DatabaseEntry *entry : chosen_records(database)) {
-        const auto facts = std::find_if(sets.begin(), sets.end(), [&](const TargetFacts &set) {
-            return set.instruction_set == database.instruction_set(*entry);
-        });
-        if (facts == sets.end()) continue;
-        if (!layers) {
-            subjects.push_back({entry, database.layer(*entry), *facts});
-            continue;
-        }
-        for (const Layer &layer : *layers) {
-            if (print_chain(layer) == database.layer_text(*entry)) subjects.push_back({entry, layer, *facts});
-        }
-    }
-    return subjects;
-}
-
-int verify_records(const VerifyOptions &options) {
-    if (options.file.empty() && !options.layers.empty()) {
-        print_error("--layer names layers of a file, so a FILE.layers is needed too");
-        return 2;
-    }
-    std::optional<std::vector<Layer>> layers;
-    if (!options.file.empty()) {
-        layers = load_layers(options.file, options.layers);
-        if (!layers) return 1;
-    }
-    const auto installation = find_installation();
-    if (!installation) {
-        print_error(installation.error());
-        return 1;
-    }
-    std::error_code ignored;
-    if (!options.database.empty() && !std::filesystem::exists(options.database, ignored)) {
-        print_error(
-            fmt::format("{}: there is no such database; name a folder or a .jsonl file", options.database));
-        return 1;
-    }
-    const auto runner = make_runner("local", host_target());
-    if (!runner) {
-        print_error(runner.error());
-        return 1;
-    }
-    const Database database = open_database(*installation, options.database);
-    const Machine machine = host_machine();
-    std::vector<VerifyResult> results;
-    for (const Subject &subject : subjects_of(database, layers)) {
-        results.push_back(verify(database, *subject.entry, subject.layer, host_target(), subject.facts,
-                                 *installation, **runner, machine, options.seed));
-        if (options.json) fmt::print("{}\n", to_json(results.back()).dump());
-        std::fflush(stdout);
-    }
-    if (!options.json) fmt::print("{}", verify_table(results));
-    if (results.empty())
-        print_warning("no chosen record is for these layers and this machine's instruction sets");
-    return std::any_of(results.begin(), results.end(), [](const VerifyResult &result) {
-        return result.end == VerifyEnd::wrong || result.end == VerifyEnd::stale;
-    });
-}
-
-void add_verify_command(CLI::App *tune, int *exit_code) {
-    auto options = std::make_shared<VerifyOptions>();
-    CLI::App *command = tune->add_subcommand(
-        "verify", "Check chosen schedules against the reference on odd sizes, and time them again");
-    command->add_option("file", options->file, "Only records of these layers")->type_name("FILE.layers");
-    command->add_option("--layer", options->layers, "Only this layer of the file, may be given several times")
-        ->type_name("LAYER");
-    add_database_option(command, &options->database);
-    command->add_option("--seed", options->seed, "Of the data")->capture_default_str();
-    command->add_flag("--json", options->json, "One JSON object a record");
-    command->callback([options, exit_code] { *exit_code = verify_records(*options); });
+    return exit_code_of(results, interrupted);
 }
 
 } // namespace
@@ -330,7 +230,7 @@ void add_tune_command(CLI::App &app, int *exit_code) {
     command->add_flag("--quiet,-q", options->quiet, "No progress");
     command->footer("Exit codes: 0 success, 1 nothing could be chosen for a layer, 2 wrong usage, 130 "
                     "interrupted.\nAn interrupted run goes on where it was when it is started again.");
-    add_verify_command(command, exit_code);
+    add_tune_record_commands(command, exit_code);
     command->callback([options, exit_code, tune] {
         if (!tune->get_subcommands().empty()) return;
         if (options->file.empty()) throw CLI::RequiredError("FILE.layers");

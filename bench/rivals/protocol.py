@@ -12,7 +12,9 @@ Needs the standard library only. A contender is an object with
     output()           the last result as bytes of float32, dense, in the layer's own layout
 """
 
+import ctypes
 import json
+import mmap
 import os
 import sys
 import time
@@ -25,6 +27,7 @@ class Unsupported(Exception):
 def describe(rival):
     reply = {"name": rival.name, "version": rival.version, "variants": rival.variants}
     if rival.library and os.path.exists(rival.library):
+        reply["library"] = os.path.realpath(rival.library)
         reply["library_bytes"] = os.path.getsize(rival.library)
     return reply
 
@@ -69,6 +72,37 @@ def samples(rival, request):
     return {"ns": [ns for ns, _ in taken], "calls": [calls for _, calls in taken]}
 
 
+LIBC = ctypes.CDLL(None)
+LIBC.memchr.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+
+
+def empty_caches(size):
+    """Reads that many bytes on every processor that this process may use: some caches belong to one of them.
+
+    Pages of its own: memory that malloc gives back changes how malloc serves a framework from then on.
+    """
+    with mmap.mmap(-1, size) as pages:
+        pages.madvise(mmap.MADV_HUGEPAGE)  # or most of the time goes into faults
+        bytes_of = (ctypes.c_char * size).from_buffer(pages)
+        ctypes.memset(bytes_of, 1, size)  # unwritten, all pages are one
+        allowed = os.sched_getaffinity(0)
+        for processor in allowed:
+            os.sched_setaffinity(0, {processor})
+            LIBC.memchr(ctypes.addressof(bytes_of), 2, size)
+        os.sched_setaffinity(0, allowed)
+        del bytes_of
+
+
+def cold_calls(rival, request):
+    taken = []
+    for _ in range(request["count"]):
+        empty_caches(request["flush_bytes"])
+        start = time.perf_counter_ns()
+        rival.run()
+        taken.append(time.perf_counter_ns() - start)
+    return {"ns": taken}
+
+
 def answer(rival, request):
     command = request["command"]
     if command == "describe":
@@ -79,6 +113,8 @@ def answer(rival, request):
         return run_once(rival, request)
     if command == "sample":
         return samples(rival, request)
+    if command == "cold":
+        return cold_calls(rival, request)
     return {"error": f"unknown command '{command}'"}
 
 

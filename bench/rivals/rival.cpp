@@ -8,9 +8,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <new>
+#include <sched.h>
+#include <sys/mman.h>
 #include <utility>
 
 namespace unstride::bench {
@@ -27,9 +30,13 @@ double nanoseconds_since(Clock::time_point start) {
 json describe(const Identity &identity) {
     std::error_code unknown;
     const std::string library = identity.library.empty() ? "/proc/self/exe" : identity.library;
-    const auto bytes = std::filesystem::file_size(std::filesystem::canonical(library, unknown), unknown);
+    const std::filesystem::path file = std::filesystem::canonical(library, unknown);
+    const auto bytes = std::filesystem::file_size(file, unknown);
     json reply = {{"name", identity.name}, {"version", identity.version}, {"variants", identity.variants}};
-    if (!unknown) reply["library_bytes"] = bytes;
+    if (!unknown) {
+        reply["library"] = file.string();
+        reply["library_bytes"] = bytes;
+    }
     return reply;
 }
 
@@ -87,6 +94,60 @@ json samples(Rival &rival, const json &request) {
     return {{"ns", nanoseconds}, {"calls", calls}};
 }
 
+// Pages of its own: memory that malloc gives back changes how malloc serves a rival from then on.
+class Pages {
+public:
+    explicit Pages(std::size_t bytes)
+        : bytes_(bytes),
+          memory_(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
+        if (memory_ == MAP_FAILED) throw std::bad_alloc();
+        ::madvise(memory_, bytes, MADV_HUGEPAGE); // or most of the time goes into faults
+        std::memset(memory_, 1, bytes);           // unwritten, all pages are one
+    }
+    ~Pages() { ::munmap(memory_, bytes_); }
+    Pages(const Pages &) = delete;
+    Pages &operator=(const Pages &) = delete;
+
+    void read() const {
+        const volatile char *bytes = static_cast<const volatile char *>(memory_);
+        for (std::size_t i = 0; i < bytes_; i += 64)
+            (void)bytes[i];
+    }
+
+private:
+    std::size_t bytes_;
+    void *memory_;
+};
+
+// Reads `bytes` on every processor that this process may use: some caches belong to one of them.
+void empty_caches(std::size_t bytes) {
+    const Pages pages(bytes);
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        throw std::runtime_error("the system does not tell this process's processors");
+    for (std::size_t processor = 0; processor < CPU_SETSIZE; processor++) {
+        if (!CPU_ISSET(processor, &allowed)) continue;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(processor, &one);
+        ::sched_setaffinity(0, sizeof one, &one);
+        pages.read();
+    }
+    ::sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
+json cold_calls(Rival &rival, const json &request) {
+    json nanoseconds = json::array();
+    for (int i = 0; i < request.at("count").get<int>(); i++) {
+        empty_caches(request.at("flush_bytes"));
+        const auto start = Clock::now();
+        rival.run();
+        nanoseconds.push_back(nanoseconds_since(start));
+    }
+    return {{"ns", nanoseconds}};
+}
+
 } // namespace
 
 int serve(Rival &rival) {
@@ -96,6 +157,7 @@ int serve(Rival &rival) {
         if (command == "load") return load(rival, request);
         if (command == "run_once") return run_once(rival, request.at("output"));
         if (command == "sample") return samples(rival, request);
+        if (command == "cold") return cold_calls(rival, request);
         return {{"error", fmt::format("unknown command '{}'", command)}};
     });
 }

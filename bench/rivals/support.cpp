@@ -5,13 +5,19 @@
 //   {"command":"layers","file":F}               the layers of a file, and which have fixed sizes
 //   {"command":"prepare","file":F,"layer":L,"folder":D}  writes D/L.json for the contenders, answers its path
 //   {"command":"check","problem":P,"output":O}  compares raw float32 numbers with what is expected
-//   {"command":"probe","instruction_set":I,"threads":N}  multiply-adds and copied bytes a second, right now
+//   {"command":"probe","instruction_set":I,"threads":N,"levels":{NAME:BYTES}}
+//                                               multiply-adds a second, right now, and bytes read and written
+//                                               by copying between two halves of so many bytes
+//   {"command":"products","file":F,"layer":L,"schedule":S}  multiplications that a schedule really makes
 //   {"command":"estimate","rounds":[[…],…]}     the estimate of samples and its interval
 #include "bench/rivals/forms.h"
 #include "bench/rivals/json_lines.h"
 #include "bench/rivals/problem.h"
 #include "compiler/language/parser.h"
 #include "compiler/language/printer.h"
+#include "compiler/lowering/minimal_filtering.h"
+#include "compiler/lowering/phase_convolution.h"
+#include "schedules/record.h"
 #include "tools/compare/machine_state.h"
 #include "tools/compare/work.h"
 #include "tools/files.h"
@@ -68,6 +74,13 @@ std::vector<Layer> layers_of(const std::string &file) {
                                              error.position.column, error.stage, error.message));
     }
     return parsed.layers;
+}
+
+Layer layer_named(const std::string &name, const std::string &file) {
+    for (const Layer &layer : layers_of(file)) {
+        if (layer.name == name) return layer;
+    }
+    throw std::runtime_error(file + " has no layer " + name);
 }
 
 bool has_fixed_sizes(const Layer &layer) {
@@ -159,27 +172,25 @@ json form_json(const Form &form, const json &files, const std::string &weights_f
 json prepare(const json &request) {
     const std::string name = request.at("layer");
     const fs::path folder = std::string(request.at("folder"));
-    const std::vector<Layer> all = layers_of(request.at("file"));
-    const auto layer = std::find_if(all.begin(), all.end(), [&](const Layer &it) { return it.name == name; });
-    if (layer == all.end()) throw std::runtime_error("there is no layer " + name);
-    const fs::path data = value_or_throw(make_problem_data(*layer, data_seed, folder));
+    const Layer layer = layer_named(name, request.at("file"));
+    const fs::path data = value_or_throw(make_problem_data(layer, data_seed, folder));
     json files = json::object();
     for (const char *part : {"input", "weights", "bias", "scale", "prelu", "add", "expected", "bound"}) {
         if (fs::file_size(data / part) > 0) files[part] = (data / part).string();
     }
-    const std::vector<Shape> shapes = infer_shapes(*layer);
-    const LayerWork work = work_of(*layer);
+    const std::vector<Shape> shapes = infer_shapes(layer);
+    const LayerWork work = work_of(layer);
     json problem = {{"name", name},
-                    {"text", print_chain(*layer)},
-                    {"layout", layer->input.layout == Layout::nhwc ? "nhwc" : "nchw"},
+                    {"text", print_chain(layer)},
+                    {"layout", layer.input.layout == Layout::nhwc ? "nhwc" : "nchw"},
                     {"input", shape_json(shapes.front())},
                     {"output", shape_json(shapes.back())},
-                    {"input_shape", sizes_in(shapes.front(), layer->input.layout)},
+                    {"input_shape", sizes_in(shapes.front(), layer.input.layout)},
                     {"multiplications", work.multiplications},
                     {"compulsory_bytes", work.compulsory_bytes},
                     {"files", files},
                     {"forms", json::array()}};
-    for (const Form &form : forms_of(*layer)) {
+    for (const Form &form : forms_of(layer)) {
         const std::size_t number = problem.at("forms").size();
         const fs::path weights = folder / fmt::format("{}.weights{}", name, number);
         problem.at("forms").push_back(form_json(form, files, weights.string()));
@@ -225,18 +236,44 @@ json check(const json &request) {
     return {{"max_relative", reach > 0 ? largest / reach : 0}};
 }
 
-json probe(const json &request) {
-    static std::vector<float> source, target;
-    constexpr std::size_t count = std::size_t{16} << 20; // floats, beyond all caches
-    if (source.empty()) {
-        source.assign(count, 1);
-        target.assign(count, 0);
+// Bytes a second, read and written; the best of some copies, of which the first fills the caches.
+double copying_rate(std::size_t bytes, int threads) {
+    static std::vector<float> memory;
+    const std::size_t count = bytes / 2 / sizeof(float);
+    if (memory.size() < 2 * count) memory.assign(2 * count, 1);
+    constexpr std::size_t few_bytes = std::size_t{64} << 20; // beyond, one copy is long enough
+    double best = 0;
+    for (int repeat = 0; repeat < (bytes < few_bytes ? 10 : 1); repeat++) {
+        const double seconds = seconds_to_copy(memory.data(), memory.data() + count, count, threads);
+        if (seconds > 0) best = std::max(best, 2.0 * static_cast<double>(count * sizeof(float)) / seconds);
     }
+    return best;
+}
+
+json probe(const json &request) {
     const int threads = request.at("threads");
     const std::string set = request.at("instruction_set");
-    const double seconds = seconds_to_copy(source.data(), target.data(), count, threads);
-    return {{"flops", multiply_add_peak(set.c_str(), threads) * 1e9},
-            {"bytes_per_s", seconds > 0 ? 2.0 * count * sizeof(float) / seconds : 0}};
+    json rates = json::object();
+    for (const auto &[level, bytes] : request.at("levels").items())
+        rates[level] = copying_rate(bytes, threads);
+    return {{"flops", multiply_add_peak(set.c_str(), threads) * 1e9}, {"bytes_per_s", rates}};
+}
+
+// Minimal filtering makes fewer than the layer's own arithmetic has, padding and borders counted alike.
+json products(const json &request) {
+    const Layer layer = layer_named(request.at("layer"), request.at("file"));
+    std::string error;
+    const auto record = record_from_json(request.at("schedule"), &error);
+    if (!record) throw std::runtime_error(error);
+    double made = work_of(layer).multiplications;
+    const auto lowered = lower(layer);
+    const auto *filtering = std::get_if<CpuFiltering>(&record->parameters);
+    if (filtering != nullptr && std::holds_alternative<PhaseConvolution>(lowered)) {
+        const auto &convolution = std::get<PhaseConvolution>(lowered);
+        const auto [x, y] = filtered_axes(convolution, *filtering);
+        made /= filtering_gain(x, convolution.x()) * filtering_gain(y, convolution.y());
+    }
+    return {{"products", made}};
 }
 
 json estimate_of(const json &request) {
@@ -251,6 +288,7 @@ json answer(const json &request) {
     if (command == "prepare") return prepare(request);
     if (command == "check") return check(request);
     if (command == "probe") return probe(request);
+    if (command == "products") return products(request);
     if (command == "estimate") return estimate_of(request);
     throw std::runtime_error("unknown command " + command);
 }

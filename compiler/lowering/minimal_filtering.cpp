@@ -119,6 +119,20 @@ double FilterMatrices::amplification() const {
     return most / static_cast<double>(taps);
 }
 
+std::int64_t FilterMatrices::roundings() const {
+    // A term of a row of several is multiplied once and added with each of the others.
+    const auto longest = [](const RationalMatrix &matrix) {
+        std::int64_t most = 0;
+        for (const std::vector<Rational> &row : matrix) {
+            const auto terms =
+                static_cast<std::int64_t>(row.size()) - std::count(row.begin(), row.end(), Rational(0));
+            if (terms > 1) most = std::max(most, terms);
+        }
+        return most;
+    };
+    return outputs == 1 || taps == 1 ? 0 : longest(input) + longest(output);
+}
+
 // The product s = u g of polynomials of m and r coefficients has n = m + r - 1, so its values at n points,
 // which are the products of the factors' values, determine it: s = V^-1 [(V_r g) * (V_m u)], where the rows
 // of V are the powers of the points. As a linear map of u this is a matrix whose transpose takes d to the
@@ -172,6 +186,18 @@ const std::vector<Rational> &filter_points(std::int64_t count) {
     return points.at(static_cast<std::size_t>(count - 1));
 }
 
+namespace {
+
+// Rows that hold anything but zeros: products that are made.
+std::int64_t products_of(const RationalMatrix &weight) {
+    return std::count_if(weight.begin(), weight.end(), [](const std::vector<Rational> &row) {
+        return std::any_of(row.begin(), row.end(),
+                           [](const Rational &entry) { return entry != Rational(0); });
+    });
+}
+
+} // namespace
+
 std::int64_t FilteredAxis::largest_shift() const {
     return *std::max_element(shift.begin(), shift.end());
 }
@@ -183,10 +209,8 @@ bool FilteredAxis::multiplies(std::int64_t q, std::int64_t p) const {
 
 std::int64_t FilteredAxis::products() const {
     std::int64_t count = 0;
-    for (std::size_t q = 0; q < shift.size(); q++) {
-        for (std::int64_t p = 0; p < matrices.points(); p++)
-            count += multiplies(static_cast<std::int64_t>(q), p) ? 1 : 0;
-    }
+    for (const RationalMatrix &weight : weights)
+        count += products_of(weight);
     return count;
 }
 
@@ -204,15 +228,28 @@ RationalMatrix columns_of(const RationalMatrix &weight, std::int64_t lead, std::
     return result;
 }
 
+// Matrices of the points that are used, made once: schedules are searched for in many tiles.
+const FilterMatrices &known_matrices(std::int64_t outputs, std::int64_t taps) {
+    static const std::vector<FilterMatrices> known = [] {
+        std::vector<FilterMatrices> made;
+        for (std::int64_t r = 2; r <= largest_filter; r++) {
+            for (std::int64_t m = 2; m <= largest_filter_tile; m++)
+                made.push_back(filter_matrices(m, r, filter_points(m + r - 2)));
+        }
+        return made;
+    }();
+    return known[static_cast<std::size_t>((taps - 2) * (largest_filter_tile - 1) + outputs - 2)];
+}
+
 // The places among the window's taps that cost `count` taps the fewest products.
 std::vector<std::int64_t> cheapest_leads(const FilterMatrices &matrices, std::int64_t count) {
     std::vector<std::int64_t> leads;
     std::int64_t least = matrices.points() + 1;
     for (std::int64_t lead = 0; lead + count <= matrices.taps; lead++) {
-        const FilteredAxis alone{matrices, 0, {0}, {columns_of(matrices.weight, lead, count)}};
-        if (alone.products() > least) continue;
-        if (alone.products() < least) leads.clear();
-        least = alone.products();
+        const std::int64_t products = products_of(columns_of(matrices.weight, lead, count));
+        if (products > least) continue;
+        if (products < least) leads.clear();
+        least = products;
         leads.push_back(lead);
     }
     return leads;
@@ -232,8 +269,7 @@ std::optional<FilteredAxis> filtered_axis(const PhaseAxis &axis, std::int64_t ou
 
     FilteredAxis result;
     const bool plain = outputs == 1 || taps == 1;
-    result.matrices =
-        filter_matrices(outputs, taps, plain ? std::vector<Rational>{} : filter_points(outputs + taps - 2));
+    result.matrices = plain ? filter_matrices(outputs, taps, {}) : known_matrices(outputs, taps);
     // By phase: input offsets at which its window may begin.
     std::vector<std::vector<std::int64_t>> begins;
     std::vector<std::int64_t> candidates;
@@ -274,6 +310,100 @@ double filtering_gain(const FilteredAxis &filtered, const PhaseAxis &axis) {
     for (const std::int64_t count : axis.progression().count)
         taps += count;
     return static_cast<double>(taps * filtered.matrices.outputs) / static_cast<double>(filtered.products());
+}
+
+namespace {
+
+double square(const Rational &value) {
+    return value.to_double() * value.to_double();
+}
+
+// Variances of one output of one phase on one axis, where inputs and weights have variance 1.
+struct OutputVariance {
+    double steps = 1;     // of the product's chain that are this axis's: the taps of a direct one
+    double taps = 1;      // of the layer's own sum
+    double products = 1;  // sum over points of A^2 var(G w) var(B d)
+    double transform = 0; // the same times the roundings of B d
+    double inverse = 0;   // sum of the partial sums of A
+    double output = 1;    // the last of them: what the axis yields
+};
+
+// What a row's partial sums add, over the variance of the whole.
+double row_roundings(const std::vector<Rational> &row) {
+    double sum = 0, rounded = 0;
+    for (const Rational &entry : row) {
+        if (entry == Rational(0)) continue;
+        const bool first = sum == 0;
+        sum += square(entry);
+        if (!first || entry.magnitude() != Rational(1)) rounded += sum;
+    }
+    return rounded / sum;
+}
+
+OutputVariance output_variance(const FilteredAxis &axis, std::size_t q, std::size_t i) {
+    OutputVariance result;
+    const RationalMatrix &weights = axis.weights[q];
+    const std::size_t taps = weights[0].size(), points = weights.size();
+    result.taps = static_cast<double>(taps);
+    if (axis.direct()) {
+        result.steps = result.taps;
+        return result;
+    }
+    result.products = result.output = 0;
+    std::vector<double> pairs(taps * points); // by weight and input: how often a partial sum holds them
+    for (std::size_t p = 0; p < points; p++) {
+        const Rational &factor = axis.matrices.output[i][p];
+        const std::vector<Rational> &row = axis.matrices.input[p];
+        if (factor == Rational(0) ||
+            !axis.multiplies(static_cast<std::int64_t>(q), static_cast<std::int64_t>(p)))
+            continue;
+        double weight = 0, input = 0;
+        for (std::size_t k = 0; k < points; k++)
+            input += square(row[k]);
+        for (std::size_t j = 0; j < taps; j++) {
+            weight += square(weights[p][j]);
+            const double scale = factor.to_double() * weights[p][j].to_double();
+            for (std::size_t k = 0; k < points; k++)
+                pairs[j * points + k] += scale * row[k].to_double();
+        }
+        const double product = square(factor) * weight * input;
+        result.products += product;
+        result.transform += product * row_roundings(row);
+        const bool first = result.output == 0;
+        result.output = std::inner_product(pairs.begin(), pairs.end(), pairs.begin(), 0.0);
+        if (!first) result.inverse += result.output;
+    }
+    return result;
+}
+
+std::vector<OutputVariance> output_variances(const FilteredAxis &axis) {
+    std::vector<OutputVariance> result;
+    for (std::size_t q = 0; q < axis.weights.size(); q++) {
+        if (axis.weights[q][0].empty()) continue;
+        for (std::size_t i = 0; i < static_cast<std::size_t>(axis.matrices.outputs); i++)
+            result.push_back(output_variance(axis, q, i));
+    }
+    return result;
+}
+
+} // namespace
+
+// x is transformed back before y. Weights are rounded once more than those of the direct form, which are not.
+double relative_error(const std::array<FilteredAxis, 2> &axes, std::int64_t channels) {
+    if (axes[0].direct() && axes[1].direct()) return 1;
+    const std::vector<OutputVariance> along_y = output_variances(axes[1]);
+    double filtered = 0, direct = 0;
+    for (const OutputVariance &x : output_variances(axes[0])) {
+        for (const OutputVariance &y : along_y) {
+            const double steps = static_cast<double>(channels) * x.steps * y.steps;
+            const double terms = static_cast<double>(channels) * x.taps * y.taps;
+            filtered += (steps * (steps + 1) / 2 + steps) * x.products * y.products;
+            filtered += steps * (x.transform * y.products + x.products * y.transform);
+            filtered += steps * (x.inverse * y.products + x.output * y.inverse);
+            direct += terms * (terms + 1) / 2;
+        }
+    }
+    return std::sqrt(filtered / direct);
 }
 
 } // namespace unstride

@@ -10,6 +10,7 @@
 
 #include "compiler/lowering/phase_convolution.h"
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -43,11 +44,6 @@ using RationalMatrix = std::vector<std::vector<Rational>>; // by rows
 // The largest filter that is transformed, and the most outputs that one transform makes.
 inline constexpr std::int64_t largest_filter = 5, largest_filter_tile = 6;
 
-// Up to this many points (0, 1, -1 and infinity) both axes of an image together make about the direct sum's
-// error: 0.5 times its root mean square for F(2, 3), 1.0 for F(3, 2) and 1.3 for F(2, 2), for normal numbers
-// and 32 channels.
-inline constexpr std::int64_t safe_filter_points = 4;
-
 // The matrices of F(m, r). Denominators of the interpolation stand in `weight`, so that `input` and `output`
 // hold dyadic numbers, which are exact in f32, where the points are dyadic.
 struct FilterMatrices {
@@ -61,6 +57,9 @@ struct FilterMatrices {
     // One factor of the worst-case error in units of the direct form's: the largest of the sums of
     // |A^T| [(|G| 1) * (|B^T| 1)], over r.
     double amplification() const;
+    // The most roundings of both transforms on the way from an input to an output; none where nothing is
+    // transformed.
+    std::int64_t roundings() const;
 };
 
 // F(m, r) from n - 1 different finite points and infinity. With one output or one tap nothing can be saved:
@@ -105,5 +104,12 @@ std::optional<FilteredAxis> filtered_axis(const PhaseAxis &axis, std::int64_t ou
 // Products of the direct form for each one of the filtered axis; 1 for outputs = 1. An axis gains if it is
 // above 1.
 double filtering_gain(const FilteredAxis &filtered, const PhaseAxis &axis);
+
+// Root mean square error of a sum over so many channels in units of the direct form's, all outputs of a tile
+// together, the axes x first; 1 for two direct axes. Derived, not measured, for independent inputs and
+// weights of mean 0: every rounding adds a variance in proportion to that of what is rounded. A chain of L
+// additions so makes L (L + 1) / 2 of one product's, whatever the form; the transforms add some multiple of
+// L, so that few channels favour the direct form.
+double relative_error(const std::array<FilteredAxis, 2> &axes, std::int64_t channels);
 
 } // namespace unstride

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import unittest
 import unittest.mock
 
@@ -17,7 +18,16 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BENCH = os.path.join(HERE, "..", "..", "bench")
 sys.path[:0] = [BENCH, os.path.join(BENCH, "rivals")]
 import baseline  # noqa: E402
+import budget  # noqa: E402
+import compare_rivals  # noqa: E402
+import contender_process  # noqa: E402
+import end_to_end  # noqa: E402
+import html_page  # noqa: E402
+import journal  # noqa: E402
+import layer_text  # noqa: E402
 import protocol  # noqa: E402
+import roof  # noqa: E402
+import scaling  # noqa: E402
 import summary  # noqa: E402
 
 PROGRAMS = sys.argv.pop(1)
@@ -42,16 +52,17 @@ class Folder(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
         self.results = os.path.join(self.folder, "out", "results.json")
+        self.journal = os.path.join(self.folder, "out", "rows.jsonl")
 
-    def drive(self, *arguments, rivals=(), code=0, layer="up", threads="1"):
-        """Runs the driver; its results, or what it said where it has none."""
+    def drive(self, *arguments, rivals=(), code=0, layer="up", threads="1", only=None):
+        """Runs the driver on tiny.layers or `only`; its results, or what it said where it has none."""
         command = [
             sys.executable,
             os.path.join(BENCH, "compare_rivals.py"),
             "--programs",
             PROGRAMS,
             "--layers",
-            os.path.join(HERE, "tiny.layers"),
+            only or os.path.join(HERE, "tiny.layers"),
             "--threads",
             threads,
             "--rounds",
@@ -97,8 +108,55 @@ class FakeRivals(Folder):
         self.assertGreater(row["est_ns"], 0.5e6)  # it sleeps that long
         self.assertEqual(row["contender"]["implementation"], "pretending")
         self.assertGreater(row["process_peak_bytes"], 1 << 20)
+        self.assertGreater(row["process_peak_bytes"], row["process_start_bytes"])
         self.assertGreater(row["first_call_ns"], 0)
+        self.assertGreater(row["cold_ns"], 0.5e6)
+        self.assertGreater(row["start_s"], 0)
+        self.assertEqual(row["compile_s"], row["load_s"])
         self.assertEqual(rows["naive"]["status"], "ok")
+        self.assertEqual(rows["naive"]["shipped_bytes"], rows["naive"]["library_bytes"])
+
+    def test_what_a_layer_needs_beyond_its_tensors_shows_in_memory(self):
+        rows = self.rows(self.drive(rivals=[("lean", fake("right")), ("wasteful", fake("wasteful"))]))
+        more = summary.layer_bytes(rows["wasteful"]) - summary.layer_bytes(rows["lean"])
+        self.assertGreater(more, 48 << 20)  # it holds 64 MiB while it is called
+
+    def test_a_run_that_ends_early_loses_no_layer(self):
+        counter = os.path.join(self.folder, "loads")
+        rivals = [("counting", fake("counting", counter))]
+        self.drive(rivals=rivals, layer="up")
+        with open(self.results, encoding="utf-8") as file:
+            before = json.load(file)["rows"]
+        with open(self.journal, "a", encoding="utf-8") as file:
+            file.write('{"text": "half a li')  # as if it had been killed while writing
+        document = self.drive("--resume", "--layer", "near", rivals=rivals, layer="up")
+        self.assertIn("1 are finished, 1 to go", self.output.stderr)
+        rows = document["rows"]
+        self.assertEqual({row["layer"] for row in rows}, {"up", "near"})
+        kept = [row for row in rows if row["layer"] == "up"]
+        self.assertEqual([row["samples_ns"] for row in kept], [row["samples_ns"] for row in before])
+        with open(counter, encoding="ascii") as file:
+            self.assertEqual(len(file.readlines()), 2)  # once a layer
+
+    def test_another_run_is_not_continued(self):
+        self.drive("--rivals", "naive")
+        os.remove(self.results)
+        said = self.drive("--rivals", "naive", "--resume", "--min-ms", "0.2", code=2)
+        self.assertIn("cannot be continued: min_ms was 0.1 and is 0.2", said)
+        self.assertTrue(os.path.exists(self.journal))
+        self.drive("--rivals", "naive", "--min-ms", "0.2")  # starts anew, and keeps what there was
+        self.assertTrue(os.path.exists(f"{self.journal}.previous"))
+
+    def test_what_does_not_fit_the_budget_is_named_and_can_be_continued(self):
+        rivals = [("right", fake("right"))]
+        document = self.drive("--budget", "0.0001s", "--layer", "near", "--rounds", "6", rivals=rivals)
+        self.assertEqual({row["layer"] for row in document["rows"]}, {"up"})  # each run gets further
+        self.assertEqual({len(row["samples_ns"]) for row in document["rows"]}, {3})
+        self.assertEqual(document["sources"][0]["left_out"], ["near, 1 thread(s)"])
+        self.assertIn("left out for lack of time", self.output.stderr)
+        document = self.drive("--resume", "--layer", "near", "--rounds", "6", rivals=rivals)
+        self.assertEqual({row["layer"] for row in document["rows"]}, {"up", "near"})
+        self.assertNotIn("left_out", document["sources"][0])
 
     def test_failures_keep_their_row_and_their_reason(self):
         cases = [
@@ -188,30 +246,61 @@ class RealRivals(Folder):
         self.assertIn("noise_floor", source)
         self.assertGreater(source["peaks"][0]["flops"], 1e8)
         self.assertGreater(source["bandwidths"][0]["bytes_per_s"], 1e6)
-        for name in ("report.md", "report.html", "summary.md"):
+        self.assertEqual({entry["level"] for entry in source["bandwidths"]}, {"memory", *source["caches"]})
+        own = next(row for row in rows if row["rival"] == "unstride" and row["layer"] == "up")
+        self.assertGreater(own["build_s"], 0)
+        self.assertGreater(own["static_bytes"], own["shipped_bytes"])
+        self.assertLessEqual(own["products"], own["multiplications"])
+        self.assertTrue(own["family"].startswith("cpu_"))
+        for name in ("report.md", "report.html", "summary.md", "end_to_end.html"):
             self.assertTrue(os.path.exists(os.path.join(self.folder, "out", name)), name)
         self.assertFalse(os.path.exists(os.path.join(self.folder, "out", "work")))
 
     def test_a_baseline_of_this_machine_is_kept_or_lost(self):
         folder = os.path.join(self.folder, "baselines")
         path = os.path.join(folder, "here.json")
-        steady = ["--rounds", "8", "--samples", "5", "--min-ms", "0.5"]
-        self.drive("--rivals", "unstride", "--write-baseline", path, *steady)
+        steady = ["--rivals", "unstride", "--rounds", "8", "--samples", "5", "--min-ms", "0.5"]
+        self.drive(*steady, "--write-baseline", path)
         with open(path, encoding="utf-8") as file:
             written = json.load(file)
+        written["threshold"] = 0.05  # the verdict is tested, not how quiet this machine is
+        with open(self.journal, encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+        with open(self.journal, "w", encoding="utf-8") as file:
+            for line in lines:
+                file.write(json.dumps({**line, "noise": 0.01} if "noise" in line else line) + "\n")
         for factor, code, said in ((0.01, 0, "0 lost"), (100, 1, "share of the peak fell from")):
             changed = json.loads(json.dumps(written))
             for entry in changed["layers"]:
                 entry["peak_share"] *= factor
             with open(path, "w", encoding="utf-8") as file:
                 json.dump(changed, file)
-            self.drive("--rivals", "unstride", "--check", folder, *steady, code=code)
+            self.drive(*steady, "--resume", "--check", folder, code=code)
             self.assertIn(said, self.output.stderr)
         written["machine"]["model"] = "another"
         with open(path, "w", encoding="utf-8") as file:
             json.dump(written, file)
-        self.drive("--rivals", "unstride", "--check", folder, code=2)
+        self.drive(*steady, "--resume", "--check", folder, code=2)
         self.assertIn("write one with --write-baseline", self.output.stderr)
+
+    def test_scaling_compares_with_the_prediction(self):
+        layers = os.path.join(self.folder, "size.layers")
+        with open(layers, "w", encoding="ascii") as file:
+            for size in (4, 8):
+                file.write(
+                    f"dense_{size} = input(f32, 1x{size}x{size}x8) | transposed_conv(8, kernel=4, stride=2, pad=1)\n"
+                )
+        self.drive("--scaling", "--rivals", "unstride,naive", layer=None, only=layers)
+        page = self.text_of("scaling.html")
+        self.assertIn("input height and width", page)
+        for size in (4, 8):
+            self.assertIn(f"dense_{size}, unstride: ", page)
+        self.assertIn("## Scaling", self.text_of("summary.md"))
+        self.assertIn("Layer by layer", self.text_of("end_to_end.html"))
+
+    def text_of(self, name):
+        with open(os.path.join(self.folder, "out", name), encoding="utf-8") as file:
+            return file.read()
 
 
 class Usage(Folder):
@@ -220,6 +309,7 @@ class Usage(Folder):
         self.assertIn("expected NAME=COMMAND", self.drive("--rivals", "naive", "--rival", "x", code=2))
         self.assertIn("processors only", self.drive("--rivals", "naive", threads="4096", code=2))
         self.assertIn("expected numbers", self.drive(threads="two", code=2))
+        self.assertIn("such as 90s, 30m or 2h", self.drive("--budget", "soon", code=2))
         self.assertIn("none stands twice", self.drive(threads="1,1", code=2))
         self.assertIn("no layer of fixed sizes", self.drive("--rivals", "naive", layer="any", code=2))
         self.assertIn("there is no file", self.drive("--layers", "/nonexistent.layers", code=2))
@@ -342,6 +432,248 @@ class Baseline(unittest.TestCase):
         _, lost = self.losses(row("unstride", "a", None, status="wrong_answer"))
         self.assertEqual(len(lost), 1)
         self.assertEqual(self.losses(row("unstride", "b", 100, 0.5)), (0, []))
+
+    def test_a_file_is_checked_by_a_part_of_its_layers_and_threads(self):
+        whole = document(
+            *(
+                {**line, "threads": threads}
+                for threads in (1, 2)
+                for text in ("a", "b")
+                for line in (row("unstride", text, 100, 0.5), row("onednn nchw", text, 120, rival="onednn"))
+            )
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "here.json")
+            code, said = self.verdict(whole, check=None, write_baseline=path)
+            self.assertEqual(code, 0)
+            self.assertIn("4 layers and thread counts, 4 with oneDNN's ratio", said)
+            part = {**whole, "rows": [line for line in whole["rows"] if line["text"] == "b"]}
+            part["rows"] = [line for line in part["rows"] if line["threads"] == 2]
+            self.assertEqual(self.verdict(part, folder), (0, "2 figures compared with the baseline, 0 lost"))
+            slower = {**part["rows"][0], "est_ns": 110}
+            code, said = self.verdict({**part, "rows": [slower, part["rows"][1]]}, folder)
+            self.assertEqual(code, 1)
+            self.assertIn("b @ 2: oneDNN's time over unstride's fell from 1.200 to 1.091", said)
+            with self.assertRaisesRegex(baseline.BaselineError, "has none of these layers"):
+                self.verdict(document(row("unstride", "c", 100, 0.5)), folder)
+
+    def verdict(self, measured, check, write_baseline=None):
+        options = types.SimpleNamespace(check=check, write_baseline=write_baseline)
+        with unittest.mock.patch.object(compare_rivals, "say") as say:
+            code = compare_rivals.verdict(options, measured)
+        return code, "\n".join(call.args[0] for call in say.call_args_list)
+
+    def test_a_layer_without_multiplications_is_guarded_by_the_rate_of_copying(self):
+        moved = row("unstride", "pixel_shuffle(2)", 100)
+        moved["compulsory_bytes"] = 1000
+        now = document(moved)
+        now["sources"][0]["bandwidths"] = [{"level": "memory", "threads": 1, "bytes_per_s": 2e10}]
+        figures = baseline.figures_of(now)["pixel_shuffle(2) @ 1"]
+        self.assertAlmostEqual(figures["copy_share"], 0.5)
+        moved["est_ns"] = 200
+        before = {"threshold": 0.05, "layers": [figures]}
+        _, lost = baseline.losses(now, before)
+        self.assertIn("rate of copying fell from 0.500 to 0.250", lost[0])
+
+    def test_another_version_of_onednn_is_another_ratio(self):
+        other = row("onednn nchw", "a", 60, rival="onednn")
+        other["contender"]["version"] = "9.9"
+        self.assertEqual(self.losses(row("unstride", "a", 100, 0.5), other), (1, []))
+
+
+class Classes(unittest.TestCase):
+    def test_layers_belong_where_their_text_says(self):
+        cases = {
+            "input(f32, 1x224x1026) | transposed_conv(1, kernel=1024, stride=256)": "ISTFT",
+            "input(f32, 1x70x70x21) | transposed_conv(21, kernel=16, stride=8, weights=bilinear) | crop(from=31, "
+            "size=500)": "FCN bilinear",
+            "input(f32, 1x16x16x256) | transposed_conv(256, kernel=4, stride=2, pad=1, groups=256, "
+            "weights=bilinear) | add": "depthwise",
+            "input(f32, 1x64x64x512) | nearest_upsample(2) | conv(512, kernel=3, pad=1) | bias": "nearest + conv",
+            "input(f32, 1x360x640x32) | conv(9, kernel=3, pad=1) | bias | pixel_shuffle(3)": "conv + shuffle",
+            "input(f32, 100x14x14x256) | transposed_conv(256, kernel=2, stride=2) | bias | relu": (
+                "batch of 32 and more"
+            ),
+            "input(f32, 1x86x512) | leaky_relu(0.1) | transposed_conv(256, kernel=16, stride=8, pad=4)": "1-D",
+            "input(f32, 1x7x7x5x320) | transposed_conv(320, kernel=2, stride=2)": "3-D",
+            "input(f32, 1x128x128x128) | transposed_conv(3, kernel=4, stride=2, pad=1) | tanh": "1–4 output channels",
+            "input(f32, 1x256x64x64, layout=nchw) | transposed_conv(64, kernel=4, stride=2, pad=1)": (
+                "dense, 64 and more output channels"
+            ),
+            "input(f32, 1x128x128x256) | pixel_shuffle(2)": "other",
+        }
+        for text, expected in cases.items():
+            self.assertEqual(layer_text.classes_of(text)[0], expected, text)
+        both = layer_text.classes_of("input(f32, 100x14x14x256) | transposed_conv(256, kernel=2, stride=2)")
+        self.assertIn("dense, 64 and more output channels", both)
+
+    def test_the_layout_says_which_size_is_channels(self):
+        self.assertEqual(layer_text.LayerText("input(f32, 1x3x64x48, layout=nchw) | relu").channels, 3)
+        self.assertEqual(layer_text.LayerText("input(f32, 1x3x64x48) | relu").channels, 48)
+
+    def test_the_table_has_losses_first_and_means_over_classes(self):
+        dense = "input(f32, 1x8x8x64) | transposed_conv(64, kernel=2, stride=2)"
+        few = "input(f32, 1x8x8x64) | transposed_conv(3, kernel=2, stride=2)"
+        rows = [
+            row("unstride", dense, 1000),
+            row("x", dense, 2000),
+            row("unstride", few, 1000),
+            row("x", few, 500),
+        ]
+        for line, name in zip(rows, ("second", "second", "first", "first")):
+            line["layer"] = name
+        rows[0].update(multiplications=1e4, products=5e3, compulsory_bytes=10)
+        whole = document(*rows)
+        whole["sources"][0]["peaks"] = [{"threads": 1, "flops": 2e10}]
+        text = summary.measured_table(whole)
+        self.assertLess(text.index("| first |"), text.index("| second |"))
+        self.assertIn("| all | 2 | 1.00 | 0.50 | 1 |", text)
+        self.assertIn("| dense, 64 and more output channels | 1 | 2.00 | 2.00 | 0 |", text)
+        self.assertIn("| 1–4 output channels | 1 | 0.50 | 0.50 | 1 |", text)
+        self.assertIn("| 1.0 | x, 2.0 | 2.00 | 50 % multiply-adds |", text)
+        self.assertNotIn("3 thread(s)", summary.measured_table(whole, 1))
+
+    def test_the_table_is_printed_by_a_command(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "results.json")
+            text = "input(f32, 1x8x8x64) | transposed_conv(64, kernel=2, stride=2)"
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(document(row("unstride", text, 1000), row("x", text, 1500)), file)
+            command = [sys.executable, os.path.join(BENCH, "summary.py"), "--table"]
+            printed = subprocess.run([*command, path], capture_output=True, text=True, check=True).stdout
+            self.assertIn("| x, 1.5 | 1.50 |", printed)
+            failed = subprocess.run([*command, os.devnull], capture_output=True, text=True, check=False)
+            self.assertEqual(failed.returncode, 1)
+            self.assertIn("no result of scripts/bench.sh", failed.stderr)
+
+
+class Roof(unittest.TestCase):
+    source = {
+        "caches": {"L2": 1000, "L3": 4000},
+        "peaks": [{"threads": 2, "flops": 1e12}],
+        "bandwidths": [
+            {"level": level, "threads": 2, "bytes_per_s": rate}
+            for level, rate in (("L2", 8e10), ("L3", 4e10), ("memory", 1e10))
+        ],
+    }
+
+    def of(self, size, products=0):
+        result = roof.roof_of(
+            {"threads": 2, "multiplications": 9e9, "products": products, "compulsory_bytes": size},
+            self.source,
+        )
+        return result.limit, result.nanoseconds
+
+    def test_bytes_move_at_the_rate_of_the_level_that_holds_them(self):
+        self.assertEqual(self.of(1600), ("L2", 20))  # one for each of two threads
+        self.assertEqual(self.of(4000), ("L3", 100))
+        self.assertEqual(self.of(5000), ("memory", 500))
+
+    def test_the_longest_part_limits(self):
+        self.assertEqual(self.of(5000, 1000000), ("multiply-adds", 2000))
+
+    def test_nothing_is_predicted_without_measurements(self):
+        self.assertIsNone(
+            roof.roof_of({"threads": 1, "multiplications": 1, "compulsory_bytes": 1}, self.source)
+        )
+
+
+class Scaling(unittest.TestCase):
+    def test_far_from_the_prediction_is_flagged(self):
+        rows = []
+        for size, nanoseconds in ((8, 120), (16, 480), (32, 3000)):
+            own = row("unstride", f"dense_{size}", nanoseconds)
+            own.update(file="bench/scaling/size.layers", multiplications=size * size, compulsory_bytes=1)
+            rows += [own, row("x", f"dense_{size}", 2 * nanoseconds)]
+        whole = document(*rows)
+        whole["sources"][0]["peaks"] = [{"threads": 1, "flops": 1.28e9}]  # 100, 400 and 1600 ns
+        series = scaling.series_of(whole)
+        self.assertEqual([point.number for point in series["size", "dense", 1]], [8, 16, 32])
+        text = scaling.markdown(whole)
+        self.assertIn("| dense_32 |", text)
+        self.assertIn("+88 %", text)
+        self.assertNotIn("dense_16", text)
+        page = scaling.page(whole)
+        self.assertIn('class="n failed">+88 %<', page)
+        self.assertIn('class="n">+20 %<', page)
+        self.assertNotIn("<script", page)
+
+    def test_threads_are_compared_with_the_fewest(self):
+        rows = [row("unstride", "a", 100), row("unstride", "a", 40)]
+        rows[1]["threads"] = 4
+        [(name, times)] = scaling.thread_rows(document(*rows))
+        self.assertEqual((name, times), ("a", {1: 100, 4: 40}))
+        self.assertIn(">62 %<", scaling.page(document(*rows)))
+
+
+class Pages(unittest.TestCase):
+    def test_texts_are_escaped_and_nothing_is_loaded(self):
+        rows = [row("unstride", "a<b", 100), row("x & <y>", "a<b", 300)]
+        page = end_to_end.page(document(*rows))
+        self.assertIn("x &amp; &lt;y&gt;", page)
+        self.assertNotIn("<y>", page)
+        self.assertNotRegex(page, r"<script|<link|src=|url\(")
+        self.assertIn("prefers-color-scheme:dark", page)
+
+    def test_an_axis_names_round_numbers_inside_it(self):
+        axis = html_page.Axis([3, 700], 0, 100)
+        self.assertEqual([f"{tick:g}" for tick in axis.ticks()], "5 10 20 50 100 200 500".split())
+        self.assertAlmostEqual(axis(3), 0)
+        self.assertAlmostEqual(axis(700), 100)
+        self.assertLess(html_page.Axis([5], 0, 1)(5), 1)  # one number alone has a place too
+
+
+class Budget(unittest.TestCase):
+    def test_time_is_shared_among_what_is_left(self):
+        now = [100.0]
+        left = budget.Budget(60, clock=lambda: now[0])
+        self.assertEqual(left.share(3), 120)
+        now[0] = 140
+        self.assertEqual(left.share(2), 150)
+        self.assertFalse(left.spent())
+        now[0] = 160
+        self.assertTrue(left.spent())
+        self.assertFalse(budget.Budget(None).spent())
+
+    def test_times_have_units(self):
+        self.assertEqual([budget.seconds_of(text) for text in ("90s", "30m", "1.5h")], [90, 1800, 5400])
+        for text in ("30", "m", "0s", "-1s", "1d"):
+            with self.assertRaises(ValueError, msg=text):
+                budget.seconds_of(text)
+
+
+class Journal(unittest.TestCase):
+    def test_a_file_that_is_no_journal_is_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "rows.jsonl")
+            for text in ("[]\n", "{}\n", "nonsense\n"):
+                with open(path, "w", encoding="ascii") as file:
+                    file.write(text)
+                with self.assertRaisesRegex(journal.JournalError, "is no journal of a run; remove it"):
+                    journal.Journal(path, {"rounds": 8}, resume=True)
+
+
+class Machine(unittest.TestCase):
+    def test_thread_counts_fit_the_machine(self):
+        cases = [
+            (1, False, "1"),
+            (8, False, "1,2"),
+            (1, True, "1"),
+            (2, True, "1,2"),
+            (12, True, "1,2,4,8,12"),
+        ]
+        for processors, scaling_too, expected in cases:
+            self.assertEqual(compare_rivals.default_threads(processors, scaling_too), expected)
+
+    def test_what_comes_with_a_library_is_told_from_what_was_there(self):
+        packages = "/e/lib/python3.11/site-packages"
+        library = f"{packages}/cv2/cv2.abi3.so"
+        for file in ("cv2/data.so", "opencv_python_headless.libs/libavcodec.so"):
+            self.assertTrue(contender_process.ships_with(f"{packages}/{file}", library), file)
+        for file in ("numpy.libs/libopenblas.so", "numpy/core.so", "cv2extra/a.so"):
+            self.assertFalse(contender_process.ships_with(f"{packages}/{file}", library), file)
+        self.assertTrue(contender_process.ships_with("/e/lib/libtbb.so.12", "/e/lib/libdnnl.so"))
+        self.assertFalse(contender_process.ships_with("/usr/lib/libc.so.6", "/e/lib/libdnnl.so"))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ class Fake:
             raise ValueError("no such kernel")
         if self.how == "spinning":
             threading.Thread(target=self.spin, daemon=True).start()
+        if self.how == "counting":
+            self.note(time.monotonic_ns())
         expected = array.array("d")
         with open(problem["files"]["expected"], "rb") as file:
             expected.frombytes(file.read())
@@ -59,6 +61,8 @@ class Fake:
             time.sleep(600)
         if self.how == "crashing later" and self.calls > 1:
             os.kill(os.getpid(), signal.SIGSEGV)
+        if self.how == "wasteful":
+            bytearray(b"\x01") * (64 << 20)
         start = time.monotonic_ns()
         time.sleep(0.0005)
         if self.how == "noting" and self.calls > 1:

@@ -163,6 +163,73 @@ TEST_F(Command, ManifestTellsWhatIsInside) {
     EXPECT_EQ(*read_file(path("out/x86-64/manifest.json")), *text);
 }
 
+constexpr const char *filtered_layer =
+    "up = input(f32, 1x16x16x128) | transposed_conv(64, kernel=4, stride=2, pad=1) | bias\n";
+
+TEST_F(Command, ManifestAndHeaderTellTheForm) {
+    write("net.layers", std::string(filtered_layer) +
+                            "own = input(f32, 1x16x16x128, numeric=exact) | transposed_conv(64, kernel=4, "
+                            "stride=2, pad=1)\n");
+    const ProcessResult built = build("net.layers", {"--instruction-set", "avx2"});
+    ASSERT_EQ(built.exit_code, 0) << built.errors;
+    const auto manifest = nlohmann::json::parse(*read_file(path("out/x86-64/manifest.json")));
+    const nlohmann::json &kernel = manifest["layers"][0]["kernels"][0];
+    const nlohmann::json &form = kernel["form"];
+    EXPECT_EQ(form["name"], "minimal_filtering");
+    ASSERT_EQ(form["axes"].size(), 2u) << form;
+    EXPECT_EQ(
+        form["axes"][0],
+        nlohmann::json(
+            {{"axis", "height"}, {"outputs", 3}, {"taps", 2}, {"points", {"0", "1", "-1", "infinity"}}}));
+    EXPECT_NEAR(form["multiplications_per_output"], 128 * 16.0 / 9, 0.01);
+    EXPECT_NEAR(form["relative_error"], 0.87, 0.01);
+    EXPECT_NEAR(form["error_factor"], 9 * (1 + 11.0 / 128), 0.01);
+    EXPECT_EQ(kernel["packed_weight_bytes"], (4 * 16 * 128 + 1) * 64 * 4);
+    EXPECT_GT(kernel["scratch_bytes_per_thread"], 0);
+    const nlohmann::json &own = manifest["layers"][1]["kernels"][0];
+    EXPECT_EQ(own["form"]["name"], "direct");
+    EXPECT_EQ(own["form"]["axes"].size(), 0u);
+    EXPECT_EQ(own["form"]["relative_error"], 1);
+    EXPECT_EQ(own["packed_weight_bytes"], (16 * 128 * 64 + 1) * 4);
+    const std::string header = *read_file(path("out/x86-64/net.h"));
+    const std::string line = "On avx2: minimal filtering, F(3, 2) on height and width, points 0, 1, -1, "
+                             "infinity; rounding errors (root mean square) are 0.87 times";
+    EXPECT_TRUE(has(header, line)) << header.substr(header.find("/* input"));
+    EXPECT_EQ(header.find("minimal filtering"), header.rfind("minimal filtering"));
+}
+
+TEST_F(Command, WeightBytesCanBeBounded) {
+    write("net.layers", filtered_layer);
+    const std::vector<std::string> avx2 = {
+        "build", path("net.layers").string(), "--target",          "x86-64",
+        "-o",    path("out").string(),        "--instruction-set", "avx2"};
+    const auto bounded = [&](const char *bytes) {
+        std::vector<std::string> arguments = avx2;
+        arguments.insert(arguments.end(), {"--max-weight-bytes", bytes});
+        return unstride(arguments);
+    };
+    const ProcessResult free = unstride(avx2);
+    EXPECT_TRUE(has(free.output, "packed weights: avx2 2049 KiB, 1536 KiB of them for minimal filtering"))
+        << free.output;
+    const ProcessResult enough = bounded("2097408");
+    EXPECT_FALSE(has(enough.output, "no minimal filtering")) << enough.output;
+    const ProcessResult direct = bounded("2097407");
+    ASSERT_EQ(direct.exit_code, 0) << direct.errors;
+    EXPECT_TRUE(has(direct.output,
+                    "up for avx2: no minimal filtering, whose packed weights would take 2097408 "
+                    "bytes"))
+        << direct.output;
+    const auto manifest = nlohmann::json::parse(*read_file(path("out/x86-64/manifest.json")));
+    EXPECT_EQ(manifest["layers"][0]["kernels"][0]["form"]["name"], "direct");
+    const ProcessResult none = bounded("1000");
+    EXPECT_EQ(none.exit_code, 1);
+    EXPECT_TRUE(has(none.errors, "layer up for avx2: its packed weights take 524544 bytes, more than "
+                                 "--max-weight-bytes 1000"))
+        << none.errors;
+    EXPECT_FALSE(fs::exists(path("out/x86-64/libnet.a")));
+    EXPECT_EQ(bounded("-1").exit_code, 2);
+}
+
 TEST_F(Command, RunComputesAndReportsAsJson) {
     write("net.layers", "ones = input(f32, 1x?x?x2) | transposed_conv(3, kernel=2, stride=2) | bias\n");
     write_array("ones.input.npy", {1, 2, 3, 2}, 1);
@@ -284,6 +351,40 @@ TEST_F(Command, DescribeCountsNineTapsForKernelThreeStrideTwo) {
     EXPECT_TRUE(has(result.output, "2·(64−1) + 1·(3−1) + 1 − 1 − 1 + 1 = 128")) << result.output;
     EXPECT_TRUE(has(result.output, "by zero insertion: 4.832 G (4.00x)")) << result.output;
     EXPECT_TRUE(has(result.output, "  not compiled: conv: ")) << result.output;
+}
+
+TEST_F(Command, DescribeTellsTheFormAndWhy) {
+    write(
+        "net.layers",
+        std::string(filtered_layer) +
+            "own = input(f32, 1x16x16x128, numeric=exact) | transposed_conv(64, kernel=4, stride=2, pad=1)\n"
+            "open = input(f32, 1x?x?x128) | transposed_conv(64, kernel=4, stride=2, pad=1)\n"
+            "small = input(f32, 1x8x8x16) | transposed_conv(16, kernel=4, stride=2, pad=1)\n"
+            "one = input(f32, 1x16x16x128) | conv(64, kernel=1)\n"
+            "volume = input(f32, 1x8x8x8x64) | conv(64, kernel=3)\n"
+            "kept = input(f32, 1x16x16x8) | bilinear_upsample(2)\n");
+    const ProcessResult result =
+        unstride({"describe", path("net.layers").string(), "--instruction-set", "avx2"});
+    ASSERT_EQ(result.exit_code, 0) << result.errors;
+    for (const char *part :
+         {"form for avx2: minimal filtering (filtering is modelled at 0.",
+          "own products                512.0 a "
+          "value   524544 bytes",
+          "minimal filtering           227.6 a value  2.097 M bytes",
+          "filtering is F(3, 2) on height and width, points 0, 1, -1, infinity",
+          "form for avx2: the layer's own products (numeric=exact); packed weights 524292 bytes",
+          "products (sizes are dynamic)", "products (an image takes less than 4 million multiplications)",
+          "save no products)", "products (the layer has three spatial axes)"}) {
+        EXPECT_TRUE(has(result.output, part)) << part << " is not in\n" << result.output;
+    }
+    const ProcessResult neon =
+        unstride({"describe", path("net.layers").string(), "--layer", "up", "--instruction-set", "neon"});
+    EXPECT_TRUE(has(neon.output, "on neon it is not the default")) << neon.output;
+    const ProcessResult unknown =
+        unstride({"describe", path("net.layers").string(), "--instruction-set", "mmx"});
+    EXPECT_EQ(unknown.exit_code, 2);
+    EXPECT_TRUE(has(unknown.errors, "unknown instruction set 'mmx'; there are avx512, avx2, sse41, neon"))
+        << unknown.errors;
 }
 
 TEST_F(Command, DescribeTellsWhatIsSummedFoldedAndMoved) {

@@ -63,6 +63,30 @@ TEST_F(CompareCommand, ARegressionFailsOnlyWhenAsked) {
     EXPECT_EQ(compare({"old.json", "new.json", "--fail-on=regression", "--threshold=25%"}).exit_code, 0);
 }
 
+TEST_F(CompareCommand, RegressionsAreNotToldAcrossMachines) {
+    write_rows("old.json", 1e6, 1);
+    write_rows("new.json", 1.2e6, 2);
+    auto results = read_results(path("new.json"));
+    ASSERT_TRUE(results.ok()) << results.error();
+    results->sources[0].machine.model = "Another";
+    ASSERT_TRUE(write_results(path("new.json"), *results).ok());
+    const ProcessResult plain = compare({"old.json", "new.json"});
+    EXPECT_EQ(plain.exit_code, 0) << plain.errors;
+    EXPECT_TRUE(has(plain.output, "other machine")) << plain.output;
+    EXPECT_TRUE(has(plain.output, "0 slower")) << plain.output;
+    EXPECT_TRUE(has(plain.output, "were measured on different machines")) << plain.output;
+    const ProcessResult refused = compare({"old.json", "new.json", "--fail-on=regression"});
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_TRUE(has(refused.errors, "--across-machines")) << refused.errors;
+    EXPECT_TRUE(has(refused.output, "other machine")) << refused.output;
+    // also where the other machine is the faster one
+    EXPECT_EQ(compare({"new.json", "old.json", "--fail-on=regression"}).exit_code, 2);
+    const ProcessResult judged = compare({"old.json", "new.json", "--across-machines"});
+    EXPECT_TRUE(has(judged.output, "1 slower")) << judged.output;
+    EXPECT_EQ(compare({"old.json", "new.json", "--across-machines", "--fail-on=regression"}).exit_code, 1);
+    EXPECT_EQ(compare({"new.json", "old.json", "--across-machines", "--fail-on=regression"}).exit_code, 0);
+}
+
 TEST_F(CompareCommand, LayersOfOneFileOnlyAreDropped) {
     write_rows("old.json", 1e6, 1);
     write_rows("new.json", 1e6, 2, "input(f32, 1x8x8x4) | conv(4, kernel=1)");
@@ -108,6 +132,8 @@ TEST_F(CompareCommand, WrongUsageIsTold) {
         {{"good.json", "--threshold=-1%"}, "--threshold"},
         {{"good.json", "--format=pdf"}, "--format"},
         {{"good.json", "--fail-on=rain"}, "--fail-on"},
+        {{"a.layers", "--compile-limit=soon"}, "--compile-limit"},
+        {{"a.layers", "--compile-memory=0"}, "--compile-memory"},
         {{"good.json", "--baseline=nobody"}, "there is no baseline 'nobody'; the contenders are tuned"},
         {{"good.json", "--layer=nobody"}, "no layer is left"},
     };
@@ -165,7 +191,7 @@ TEST_F(CompareCommand, SchedulesOfALayerAreMeasured) {
     write("tiny.layers", "tiny = input(f32, 1x6x6x8) | transposed_conv(8, kernel=4, stride=2, pad=1)\n");
     const ProcessResult result =
         compare({"tiny.layers", "--schedules", "tuned,default,mullapudi2016", "--rounds", "3", "--threads",
-                 "1", "--format", "json", "-o", "out.json"});
+                 "1", "--loops", "--format", "json", "-o", "out.json"});
     ASSERT_EQ(result.exit_code, 0) << result.errors;
     const auto text = read_file(path("out.json"));
     ASSERT_TRUE(text.ok());
@@ -180,14 +206,37 @@ TEST_F(CompareCommand, SchedulesOfALayerAreMeasured) {
         EXPECT_GT(row["static"]["code_bytes"], 0);
         EXPECT_GT(row["hot_loop"]["counts"]["multiply_adds"], 0);
         EXPECT_TRUE(row.contains("correct"));
+        EXPECT_TRUE(row.contains("scratch_bytes"));
+        EXPECT_TRUE(row.contains("bit_exact"));
+        EXPECT_TRUE(has(row["contender"]["loops"], "produce output")) << row["contender"];
         EXPECT_GT(row["derived"]["flops"], 0);
     }
+    EXPECT_EQ(json["rows"][1]["bit_exact"], true); // the default itself
+    EXPECT_EQ(json["comparison"]["summaries"].size(), 2U);
+    EXPECT_GT(json["comparison"]["summaries"][1]["speedup"], 0);
     EXPECT_EQ(json["rows"][0]["contender"]["grade"], "analytic default");
     EXPECT_EQ(json["sources"][0]["peaks"].size(), 1U);
     EXPECT_EQ(json["sources"][0]["protocol"]["interleaved"], true);
     EXPECT_TRUE(json["sources"][0].contains("noise_floor"));
     EXPECT_FALSE(has(*text, path("").string()));
-    EXPECT_TRUE(has(compare({"out.json", "--format=html"}).output, "</html>"));
+    // what was measured is shown later like at once
+    const std::string page = compare({"out.json", "--format=html"}).output;
+    EXPECT_TRUE(has(page, "</html>"));
+    EXPECT_TRUE(has(page, "geometric mean"));
+    EXPECT_TRUE(has(compare({"out.json"}).output, "mullapudi2016: geometric mean"));
+    EXPECT_TRUE(has(compare({"out.json", "--format=md"}).output, "- mullapudi2016: geometric mean"));
+}
+
+TEST_F(CompareCommand, WhatIsNotCompiledInTimeHasItsRow) {
+    write("tiny.layers", "tiny = input(f32, 1x6x6x8) | transposed_conv(8, kernel=4, stride=2, pad=1)\n");
+    const ProcessResult result = run_process(
+        {UNSTRIDE_PROGRAM, "compare", path("tiny.layers").string(), "--schedules", "mullapudi2016,default",
+         "--compile-limit", "0.001s", "--threads", "1"},
+        {std::chrono::minutes(4)},
+        {"XDG_DATA_HOME=" + path("data").string(), "UNSTRIDE_CACHE_DIR=" + path("cache").string()});
+    EXPECT_EQ(result.exit_code, 3) << result.errors;
+    EXPECT_TRUE(has(result.output, "mullapudi2016: compile_timeout")) << result.output << result.errors;
+    EXPECT_TRUE(has(result.output, "default: compile_timeout")) << result.output;
 }
 
 TEST_F(CompareCommand, AScheduleThatCannotBeMeasuredHasItsRow) {

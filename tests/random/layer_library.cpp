@@ -66,7 +66,8 @@ Result<LibraryBuilder> LibraryBuilder::make() {
     return LibraryBuilder(std::move(*folder));
 }
 
-Result<fs::path> LibraryBuilder::build(const std::vector<Layer> &layers, const std::string &instruction_set) {
+Result<fs::path> LibraryBuilder::build(const std::vector<Layer> &layers, const std::string &instruction_set,
+                                       const std::vector<std::string> &options) {
     const fs::path place = folder.path() / std::to_string(built++), file = place / "chains.layers";
     std::error_code error;
     fs::create_directories(place, error);
@@ -77,10 +78,12 @@ Result<fs::path> LibraryBuilder::build(const std::vector<Layer> &layers, const s
     if (auto written = write_file_atomically(file, text); !written) return Error{written.error()};
 
     const std::string target = host_target().name;
+    std::vector<std::string> command = {
+        UNSTRIDE_PROGRAM, "build",  file.string(), "--target",          target,          "--out",
+        place.string(),   "--name", library_name,  "--instruction-set", instruction_set, "--quiet"};
+    command.insert(command.end(), options.begin(), options.end());
     if (auto done =
-            run_tool({UNSTRIDE_PROGRAM, "build", file.string(), "--target", target, "--out", place.string(),
-                      "--name", library_name, "--instruction-set", instruction_set, "--quiet"},
-                     {fmt::format("UNSTRIDE_CACHE_DIR={}", (folder.path() / "cache").string())});
+            run_tool(command, {fmt::format("UNSTRIDE_CACHE_DIR={}", (folder.path() / "cache").string())});
         !done)
         return Error{done.error()};
     const fs::path archive = place / target / fmt::format("lib{}.a", library_name);

@@ -20,8 +20,9 @@ public:
     static Result<LibraryBuilder> make();
 
     // A shared object of these layers for one instruction set of this machine, or what the command or the
-    // linker said.
-    Result<std::filesystem::path> build(const std::vector<Layer> &layers, const std::string &instruction_set);
+    // linker said. `options` are further ones of `unstride build`.
+    Result<std::filesystem::path> build(const std::vector<Layer> &layers, const std::string &instruction_set,
+                                        const std::vector<std::string> &options = {});
 
     // The instruction sets of `unstride build` that this processor has, best first.
     Result<std::vector<std::string>> usable_instruction_sets();

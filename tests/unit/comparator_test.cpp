@@ -119,6 +119,36 @@ TEST_F(Comparator, RefusesOneElementJustBeyondItsBound) {
     EXPECT_TRUE(compared().equal);
 }
 
+// The bound of element 100 for the magnitude of one that is 2 rows and 1 column away, of the same channel.
+TEST_F(Comparator, TakesMagnitudesAsFarAsTheyReach) {
+    constexpr std::size_t at = 100, channels = 6, width = 8;
+    ReferenceResult uneven = reference;
+    uneven.magnitudes[at + (2 * width + 1) * channels] = 1e6;
+    const double beyond = 10 * error_bound(uneven, at);
+    got[at] = static_cast<float>(reference.values[at] + beyond);
+    const auto wrong = [&](const PerAxis &reach) {
+        return compare(tested, uneven, uneven.shape, got, {false, 1, reach}).wrong;
+    };
+    EXPECT_EQ(wrong({}), 1);
+    EXPECT_EQ(wrong({1, 1}), 1);
+    EXPECT_EQ(wrong({2, 0}), 1);
+    EXPECT_EQ(wrong({0, 1}), 1);
+    EXPECT_EQ(wrong({2, 1}), 0);
+    EXPECT_EQ(wrong({9, 9}), 0);
+}
+
+TEST_F(Comparator, MagnitudesStayInTheirChannelAndImage) {
+    const Layer planar = layer("input(f32, 2x2x2x3, layout=nchw) | conv(2, kernel=1)");
+    ReferenceResult result = *evaluate(planar, normal_data(planar, 1));
+    std::fill(result.magnitudes.begin(), result.magnitudes.end(), 1.0);
+    result.magnitudes[6 + 2] = 5; // image 0, channel 1, row 0, column 2
+    result.magnitudes[18] = std::numeric_limits<double>::quiet_NaN();
+    const ReferenceResult around = with_magnitudes_around(result, Layout::nchw, {1, 1});
+    EXPECT_EQ(std::vector<double>(around.magnitudes.begin(), around.magnitudes.begin() + 12),
+              (std::vector<double>{1, 1, 1, 1, 1, 1, 1, 5, 5, 1, 5, 5}));
+    EXPECT_TRUE(std::isnan(around.magnitudes[18]));
+}
+
 TEST_F(Comparator, ExactRefusesOneUnitInTheLastPlace) {
     got[42] = std::nextafter(got[42], 100.0f);
     EXPECT_TRUE(compared().equal);

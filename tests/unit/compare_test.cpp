@@ -1,7 +1,10 @@
 // Comparisons: what is set against what, the verdicts, the means, and when a comparison is a regression.
+#include "schedules/database.h"
 #include "tests/unit/example_results.h"
 #include "tools/compare/comparison.h"
+#include "tools/compare/database_results.h"
 #include "tools/compare/derived.h"
+#include "tools/compare/loop_nest.h"
 #include "tools/compare/tables.h"
 #include "tools/compare/units.h"
 
@@ -211,6 +214,54 @@ TEST(Compare, OtherMachinesAndUnsteadyOnesAreWarnedOf) {
     EXPECT_EQ(compared(results).warnings.size(), 2U);
 }
 
+TEST(Compare, RowsOfDifferentMachinesAreNotJudged) {
+    Results results =
+        two_sources({row_of(1, "tuned", 1e6, 1), row_of(2, "tuned", 1e6, 2), row_of(3, "tuned", 1e6, 3)},
+                    {row_of(1, "tuned", 2e6, 4), row_of(2, "tuned", 5e5, 5),
+                     failed(row_of(3, "tuned", 1e6, 6), TuningStatus::run_crash)});
+    EXPECT_FALSE(compared(results).other_machines());
+    results.sources[1].machine.model = "another";
+    const Comparison comparison = compared(results);
+    for (const std::size_t row : {3U, 4U, 5U})
+        EXPECT_EQ(comparison.rows[row].standing, Standing::other_machine) << row;
+    EXPECT_NEAR(comparison.rows[3].speedup->value, 0.5, 0.01);
+    EXPECT_FALSE(comparison.rows[3].has_interval);
+    EXPECT_FALSE(comparison.rows[5].speedup.has_value());
+    EXPECT_TRUE(comparison.other_machines());
+    EXPECT_FALSE(comparison.regression());
+    EXPECT_EQ(comparison.summaries[0].other_machine, 3U);
+    EXPECT_EQ(comparison.summaries[0].slower + comparison.summaries[0].faster, 0U);
+    EXPECT_NE(text_table(comparison).find("other machine"), std::string::npos);
+    EXPECT_NE(text_table(comparison).find("3 not judged"), std::string::npos);
+    EXPECT_EQ(to_json(comparison)["rows"][3]["derived"]["verdict"], "other machine");
+    EXPECT_EQ(to_json(comparison)["comparison"]["summaries"][0]["other_machine"], 3);
+
+    ComparisonOptions options;
+    options.across_machines = true;
+    const Comparison judged = compared(results, options);
+    EXPECT_EQ(judged.rows[3].standing, Standing::slower);
+    EXPECT_EQ(judged.rows[4].standing, Standing::faster);
+    EXPECT_EQ(judged.summaries[0].failed, 1U);
+    EXPECT_TRUE(judged.regression());
+    EXPECT_FALSE(judged.other_machines());
+    EXPECT_EQ(judged.warnings.size(), 1U);
+}
+
+TEST(Compare, MachinesAreOfOneKindByWhatTheyAre) {
+    const Machine machine = example_machine();
+    Machine other = machine;
+    other.threads = 1; // rows that are compared agree in theirs
+    EXPECT_TRUE(same_machine(machine, other));
+    for (const auto change :
+         {+[](Machine *m) { m->model = "another"; }, +[](Machine *m) { m->gpu = "a card"; },
+          +[](Machine *m) { m->l2_bytes *= 2; }}) {
+        other = machine;
+        change(&other);
+        EXPECT_FALSE(same_machine(machine, other));
+    }
+    EXPECT_FALSE(same_machine(Machine(), Machine())); // that nobody named
+}
+
 TEST(Compare, RowsAreChosenByLayerAndSet) {
     ComparisonOptions options;
     options.layers = {"layer2"};
@@ -261,7 +312,7 @@ TEST(Compare, TablesHoldEveryRow) {
 }
 
 TEST(Compare, SearchesAreSummarised) {
-    SearchLog search{"x", "avx512", "avx512.jsonl", 10, {}};
+    SearchLog search{"x", "avx512", "avx512.jsonl", 10, 2, {}};
     Trial trial;
     CpuDirect tile{16, 4, 6, 1, 0, 1, 2, 1, false};
     trial.estimate_ns = 200;
@@ -279,9 +330,83 @@ TEST(Compare, SearchesAreSummarised) {
     EXPECT_EQ(figures["best_ns"], 100);
     EXPECT_EQ(figures["best_trial"], 2);
     EXPECT_EQ(figures["failed"]["run_crash"], 1);
-    EXPECT_DOUBLE_EQ(figures["space_share"], 0.3);
+    EXPECT_DOUBLE_EQ(figures["space_share"], 0.2);
     EXPECT_EQ(figures["parameters"].size(), 1U);
     EXPECT_EQ(figures["parameters"]["tile_x"]["6"], 200);
+    EXPECT_FALSE(figures.contains("seconds"));
+}
+
+TEST(Compare, SearchesTakeTimeWithoutTheirPauses) {
+    SearchLog search;
+    const auto trials = [&](std::initializer_list<const char *> dates) {
+        search.trials.clear();
+        for (const char *date : dates) {
+            search.trials.emplace_back().date = date;
+            search.trials.back().estimate_ns = 100 - static_cast<double>(search.trials.size());
+        }
+        return trial_seconds(search);
+    };
+    const auto seconds = trials(
+        {"2026-02-28T23:59:50Z", "2026-03-01T00:00:05Z", "2026-03-02T00:00:00Z", "2026-03-02T00:01:00Z"});
+    ASSERT_TRUE(seconds.has_value());
+    EXPECT_EQ(*seconds, (std::vector<double>{0, 15, 15 + longest_trial_seconds, 75 + longest_trial_seconds}));
+    EXPECT_EQ(search_figures(search)["seconds"], 75 + longest_trial_seconds);
+    EXPECT_EQ(search_figures(search)["best_s"], 75 + longest_trial_seconds);
+    EXPECT_FALSE(trials({"2026-03-01T00:00:05Z", "2026-03-01T00:00:04Z"}).has_value());
+    EXPECT_FALSE(trials({"2026-03-01T00:00:05Z", ""}).has_value());
+    EXPECT_FALSE(trials({"2026-13-01T00:00:05Z"}).has_value());
+    EXPECT_FALSE(trials({"2026-03-01T00:00:05Z and more"}).has_value());
+}
+
+TEST(Compare, LoopNestsAreWhatIsLeftWithoutTheArithmetic) {
+    constexpr const char *statement = R"(module name=f, target=x86-64
+internal func f_par_for_inner (__user_context, output.y, closure_arg) {
+let t1 = load_typed_struct_member((void *)closure_arg, closure_prototype, 0)
+allocate sum[float32 * 16]
+for (output.x, 0, t1) {
+ produce sum {
+  sum[ramp(0, 1, 16)] = x16(0.000000f)
+ }
+}
+}
+
+external_plus_metadata func f (__user_context, input, output) {
+assert(input != 0, halide_error_buffer_argument_is_null("input"))
+produce output {
+ let closure_result = halide_do_par_for((halide_task_t)::f_par_for_inner, 0, t439 + 1, (uint8_t *)(closure))
+}
+}
+)";
+    EXPECT_EQ(loop_nest(statement), "produce output\n"
+                                    " parallel (output.y, 0, t439 + 1)\n"
+                                    "  allocate sum[float32 * 16]\n"
+                                    "  for (output.x, 0, t1)\n"
+                                    "   produce sum\n");
+    EXPECT_EQ(loop_nest(statement, 1), "produce output\n… and 4 lines more\n");
+    EXPECT_EQ(loop_nest(""), "");
+}
+
+TEST(Compare, DatabasesTellHowMuchOfTheSpaceWasTried) {
+    const ScratchFolder folder;
+    TuningRecord record = example_record();
+    std::string error;
+    for (int i = 0; i < 3; i++) { // one schedule thrice
+        ASSERT_TRUE(append_record(folder.path() / "a.jsonl", record, &error)) << error;
+    }
+    std::get<CpuDirect>(record.schedule.parameters).tile_x = 31; // in no space
+    ASSERT_TRUE(append_record(folder.path() / "a.jsonl", record, &error)) << error;
+    std::vector<std::string> problems;
+    const auto results = read_database_results(folder.path() / "a.jsonl", &problems);
+    ASSERT_TRUE(results.ok()) << results.error();
+    ASSERT_EQ(results->searches.size(), 1U);
+    ASSERT_TRUE(results->searches[0].space.has_value());
+    EXPECT_GT(*results->searches[0].space, 20);
+    EXPECT_EQ(results->searches[0].space_tried, 1);
+    record.tools.space = 99; // of another version
+    ASSERT_TRUE(append_record(folder.path() / "b.jsonl", record, &error)) << error;
+    const auto other = read_database_results(folder.path() / "b.jsonl", &problems);
+    ASSERT_TRUE(other.ok()) << other.error();
+    EXPECT_FALSE(other->searches[0].space.has_value());
 }
 
 TEST(Units, DigitsAndPrefixes) {

@@ -29,12 +29,12 @@ TuningRecord full_record() {
     record.object = "sha256:4567";
     record.baseline = record.chosen = true;
     record.correctness = Correctness{"float64 loops", 5, 1.25e-6, 3};
-    record.samples_ns = {{1010.5, 1000, 1020}, {1005, 1003.25, 1001}};
+    record.samples_ns = {{1010, 1000, 1020}, {1005, 10.25, 1001}};
     record.interval_ns = {{990.5, 1010}};
     record.load = 0.25;
     record.facts = {18432, 192, 41, 0, {{"neoverse-n1", 98.5}}, {{"fma", 768000}, {"all", 1000000}}};
     record.compile_seconds = 2.5;
-    record.peak_bytes = 65536;
+    record.scratch_bytes = 65536;
     record.seed = std::numeric_limits<std::uint64_t>::max();
     return record;
 }
@@ -100,6 +100,21 @@ TEST(TuningRecords, GoThroughJsonUnchanged) {
         EXPECT_EQ(status_from_string(to_string(record.status)), record.status);
     }
     EXPECT_FALSE(status_from_string("fine").has_value());
+}
+
+TEST(TuningRecords, KeepTheDigitsThatMeanSomething) {
+    TuningRecord record = example_record(example_chain, 123456.789);
+    record.samples_ns = {{123456.789, 0.123456789, 5, 1e20}};
+    record.interval_ns = {{123456.111, 1234567.8}};
+    record.compile_seconds = 0.402394468;
+    const std::string line = line_of(record);
+    for (const char *part : {R"("samples_ns":[[123500,0.1235,5,)", R"("est_ns":123457,)",
+                             R"("ci99_ns":[123456,1234570])", R"("compile_s":0.4024)"})
+        EXPECT_TRUE(has(line, part)) << part << " in " << line;
+    std::string error;
+    const auto read = tuning_record_from_json(nlohmann::json::parse(line), &error);
+    ASSERT_TRUE(read.has_value()) << error;
+    EXPECT_EQ(line_of(*read), line);
 }
 
 TEST(TuningRecords, ReadNoHalves) {

@@ -6,8 +6,10 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <fstream>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace unstride {
@@ -124,7 +126,7 @@ TEST_F(Files, TemporaryFoldersAreFreshAndGoWithTheirObjects) {
         second_path = second->path();
         EXPECT_NE(first_path, second_path);
         EXPECT_EQ(first_path.parent_path(), folder_->path());
-        EXPECT_TRUE(first_path.filename().string().starts_with("work-"));
+        EXPECT_TRUE(first_path.filename().string().starts_with("work."));
         fs::create_directories(first_path / "deep" / "er");
         ASSERT_TRUE(write_file_atomically(first_path / "deep" / "file", "text").ok());
 
@@ -138,6 +140,42 @@ TEST_F(Files, TemporaryFoldersAreFreshAndGoWithTheirObjects) {
     EXPECT_EQ(entries(), 0);
     EXPECT_TRUE(
         contains(error_of(make_temporary_folder("work", path("missing"))), "cannot make a folder in it"));
+}
+
+// A process that is killed cannot clean up; the next one does, and touches nothing else.
+TEST_F(Files, TemporaryFoldersOfKilledProcessesGoAtTheNextStart) {
+    const fs::path parent = folder_->path();
+    int told[2];
+    ASSERT_EQ(::pipe(told), 0);
+    const auto start = [&] {
+        const pid_t child = ::fork();
+        if (child != 0) return child;
+        const Result<TemporaryFolder> folder = make_temporary_folder("killed", parent);
+        const bool made = folder && write_file_atomically(folder->path() / "file", "text");
+        if (::write(told[1], made ? "1" : "0", 1) != 1) ::_exit(1);
+        for (;;)
+            ::pause();
+    };
+    const pid_t killed = start(), living = start();
+    char made[2] = {};
+    for (char &one : made)
+        ASSERT_EQ(::read(told[0], &one, 1), 1);
+    EXPECT_EQ(made[0] + made[1], 2 * '1');
+    EXPECT_EQ(entries(), 2);
+    ::kill(killed, SIGKILL);
+    ::waitpid(killed, nullptr, 0);
+    for (const char *other : {"killed.12345", "killed.1234567", "killed-123456", "other.123456"})
+        fs::create_directory(parent / other);
+    std::ofstream(parent / "killed.123456") << "a file";
+    {
+        const Result<TemporaryFolder> own = make_temporary_folder("killed", parent);
+        ASSERT_TRUE(own.ok()) << own.error();
+        EXPECT_EQ(entries(), 1 + 1 + 5); // its own, that of the living process, and what is none
+    }
+    ::kill(living, SIGKILL);
+    ::waitpid(living, nullptr, 0);
+    ::close(told[0]);
+    ::close(told[1]);
 }
 
 } // namespace

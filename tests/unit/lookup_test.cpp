@@ -280,6 +280,20 @@ TEST_F(Ladder, ModelledRecordsAnswerWhereNothingWasTimed) {
     EXPECT_EQ(source(), "shipped.jsonl:3");
 }
 
+TEST_F(Ladder, ABuildForAnUnnamedMachineTakesTimedRecordsOfAny) {
+    context_.machine = {};
+    TuningRecord &modelled = shipped();
+    modelled.machine = {};
+    modelled.status = TuningStatus::modelled;
+    modelled.estimate_ns.reset();
+    modelled.facts.modelled_cycles = {{"neoverse-n1", 100}};
+    EXPECT_EQ(source(), "shipped.jsonl:1");
+    EXPECT_EQ(grade(), LookupGrade::exact);
+    shipped().schedule = tile(4, 5);
+    EXPECT_EQ(source(), "shipped.jsonl:2");
+    EXPECT_EQ(grade(), LookupGrade::exact);
+}
+
 TEST_F(Ladder, PassesOverWhatDoesNotFit) {
     // Whole rows of a wide image are more than the cache holds.
     const char *wide =

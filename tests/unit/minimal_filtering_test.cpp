@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 
@@ -122,6 +123,26 @@ TEST(FilterMatrices, AmplifyByWhatTheirEntriesSumTo) {
     EXPECT_DOUBLE_EQ(matrices_of(2, 3).amplification(), 8.0 / 3); // rows of 2 in B^T; 1, 3/2, 3/2, 1 in G
     EXPECT_DOUBLE_EQ(matrices_of(3, 2).amplification(), 3);
     EXPECT_GT(matrices_of(6, 5).amplification(), matrices_of(4, 3).amplification());
+}
+
+TEST(FilterMatrices, RoundOnceATermOfTheirLongestRows) {
+    EXPECT_EQ(matrices_of(1, 4).roundings(), 0);
+    EXPECT_EQ(matrices_of(3, 1).roundings(), 0);
+    EXPECT_EQ(matrices_of(3, 2).roundings(), 2 + 3);
+}
+
+// By hand for F(2, 2), of points 0, 1 and infinity: rows of the transforms hold two numbers of 1 each, and
+// every product is of two sums of variance 2 and 1, or 1 and 2.
+TEST(RelativeError, IsThatOfChainsAndTransforms) {
+    const FilteredAxis filtered = *filtered_axis(axis_of(conv_phases(2, 1, 1, 0)), 2);
+    const FilteredAxis direct = *filtered_axis(axis_of(conv_phases(2, 1, 1, 0)), 1);
+    const FilteredAxis single = *filtered_axis(axis_of(conv_phases(1, 1, 1, 0)), 1);
+    EXPECT_EQ(relative_error({direct, direct}, 8), 1);
+    const double channels = 1000;
+    const double chain = channels * (channels + 1) / 2, own = 2 * channels * (2 * channels + 1) / 2;
+    EXPECT_NEAR(relative_error({filtered, single}, 1000),
+                std::sqrt((4 * (chain + channels) + (2 + 2) * channels) / own), 1e-3);
+    EXPECT_EQ(relative_error({filtered, single}, 8), relative_error({single, filtered}, 8));
 }
 
 TEST(FilterPoints, AreDifferent) {

@@ -28,8 +28,7 @@ Results full_results() {
     row.facts.modelled_cycles = {{"skylake-avx512", 98.5}};
     row.hot_loop = HotLoop{"vfmadd231ps\n", {{"multiply_adds", 24}}, {{"skylake-avx512", 12.5}}, "operands"};
     row.compile_seconds = 2.5;
-    row.peak_bytes = 65536;
-    row.scratch_bytes = 0;
+    row.scratch_bytes = 65536;
     row.search = 0;
     ResultRow failed = example_row("up", "default", 9e5);
     failed.status = TuningStatus::run_crash;
@@ -39,8 +38,12 @@ Results full_results() {
     failed.samples_ns.clear();
     results.rows = {row, failed};
     Trial trial{TuningStatus::ok, "", 9e5, row.contender.schedule, "2026-03-01T12:00:00Z"};
-    results.searches = {
-        {row.text, "avx512", "avx512.jsonl", 240, {trial, {TuningStatus::wrong_answer, "nan", {}, {}, ""}}}};
+    results.searches = {{row.text,
+                         "avx512",
+                         "avx512.jsonl",
+                         240,
+                         2,
+                         {trial, {TuningStatus::wrong_answer, "nan", {}, {}, ""}}}};
     return results;
 }
 

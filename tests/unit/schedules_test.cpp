@@ -211,7 +211,7 @@ TEST(Constraints, CpuFiltering) {
     });
     check.expect("save no products", [](CpuFiltering &r) { r.tile_x = r.tile_y = 1; });
     check.expect("tiles of 7", [](CpuFiltering &r) { r.tile_x = 7; });
-    check.expect("4 outputs of 2 taps are less accurate", [](CpuFiltering &r) { r.tile_x = 4; });
+    check.expect("tiles of 3x4 outputs make 1.47 times the error", [](CpuFiltering &r) { r.tile_x = 4; });
     check.expect("more than four times", [](CpuFiltering &r) { r.task_tiles = 1800; });
     check.expect_on("sse41", "lanes");
     check.expect_on("cuda", "CPUs");
@@ -222,9 +222,10 @@ TEST(Constraints, CpuFiltering) {
     check.expect_for("input(f32, 1x8x8x64) | conv(64, kernel=1)", "save no products");
     check.expect_for("input(f32, 1x8x64) | conv(64, kernel=2)", "3 outputs of 1 taps save no products");
     check.expect_for("input(f32, 1x8x8x8x64) | conv(64, kernel=2)", "two spatial axes");
-    check.expect_for("input(f32, 1x64x8x8, layout=nchw) | conv(64, kernel=2)", "channels-last");
+    check.expect_for("input(f32, 1x64x8x?, layout=nchw) | conv(64, kernel=2)", "fixed row");
     check.expect_for("input(f32, 1x8x8x64, numeric=exact) | conv(64, kernel=2)", "own products");
-    check.expect_for("input(f32, 1x8x8x64) | conv(64, kernel=3)", "3 outputs of 3 taps are less accurate");
+    check.expect_for("input(f32, 1x8x8x64) | conv(64, kernel=3)", "1.53 times the error of the layer's own");
+    check.expect_for("input(f32, 1x8x8x1) | transposed_conv(64, kernel=4, stride=2)", "numeric=safe allows");
 
     tile.tile_x = 5;
     const std::string fast = "input(f32, 1x8x8x64, numeric=fast) | transposed_conv(64, kernel=4, stride=2)";
@@ -466,10 +467,31 @@ TEST(Stagings, OfAFilteringTaskAreTransformedInputsAndProducts) {
     EXPECT_EQ(staged_bytes(layer, filtering(2, 2)), 10 * 16 * (10 + 24) * 4);
 }
 
-TEST(ErrorFactor, IsOneWhereTheProductsAreTheLayersOwn) {
+// F(3, 2) amplifies by 3 and rounds five times; a direct axis of two taps makes chains of twice the steps.
+TEST(ErrorBound, IsOneWhereTheProductsAreTheLayersOwn) {
     EXPECT_EQ(error_factor(lowered(dense), direct(8, 3)), 1);
-    EXPECT_DOUBLE_EQ(error_factor(lowered(dense), filtering(3, 3)), 2 * 3 * 3);
-    EXPECT_DOUBLE_EQ(error_factor(lowered(dense), filtering(3, 1)), 2 * 3);
+    EXPECT_EQ(relative_error(lowered(dense), direct(8, 3)), 1);
+    EXPECT_TRUE(error_reach(lowered(dense), direct(8, 3)).empty());
+    EXPECT_DOUBLE_EQ(error_factor(lowered(dense), filtering(3, 3)), 3 * 3 * (1 + 11.0 / 64));
+    EXPECT_DOUBLE_EQ(error_factor(lowered(dense), filtering(3, 1)), 3 * (1 + 6.0 / 128));
+}
+
+TEST(ErrorBound, ReachesAsFarAsATileDoes) {
+    EXPECT_EQ(error_reach(lowered(dense), filtering(3, 2)), (PerAxis{2 * 3, 2 * 4}));
+    EXPECT_EQ(error_reach(lowered(dense), filtering(3, 1)), (PerAxis{0, 2 * 4}));
+    EXPECT_EQ(error_reach(lowered("input(f32, 1x9x8) | conv(8, kernel=3)"), filtering(2, 1)), PerAxis{4});
+}
+
+TEST(RelativeError, GrowsWithFewerChannelsAndLargerTiles) {
+    const auto error = [](int channels, int tile) {
+        return relative_error(
+            lowered(fmt::format("input(f32, 1x64x64x{}) | conv(64, kernel=3, pad=1)", channels)),
+            filtering(tile, tile));
+    };
+    EXPECT_NEAR(error(32, 2), 0.64, 0.01);
+    EXPECT_GT(error(4, 2), error(32, 2));
+    EXPECT_GT(error(32, 3), error(32, 2));
+    EXPECT_GT(error(32, 6), fast_relative_error);
 }
 
 TEST(Stagings, OfADirectTaskAreItsInput) {

@@ -191,12 +191,18 @@ RowComparison figures_of(const ResultSource &source, const ResultRow &row) {
     return figures;
 }
 
+// Whether a verdict on two rows says something about what ran, not about where.
+bool comparable(const Results &results, const ResultRow &a, const ResultRow &b) {
+    return a.source == b.source ||
+           same_machine(results.sources[a.source].machine, results.sources[b.source].machine);
+}
+
 bool side_by_side(const Results &results, const ResultRow &a, const ResultRow &b) {
     return a.source == b.source && results.sources[a.source].protocol.interleaved &&
            a.samples_ns.size() == b.samples_ns.size();
 }
 
-// What is known of two measured rows of the same layer.
+// What is known of two measured rows of the same layer and machine, or of different ones if that is wanted.
 void compare_rows(const Results &results, const ResultRow &row, const ResultRow &baseline, double threshold,
                   RowComparison *figures) {
     for (const std::size_t source : {row.source, baseline.source})
@@ -228,13 +234,15 @@ void compare_rows(const Results &results, const ResultRow &row, const ResultRow 
     }
 }
 
-void compare_row(const Results &results, const Matcher &matcher, const ResultRow &row, double threshold,
-                 RowComparison *figures) {
+void compare_row(const Results &results, const Matcher &matcher, const ResultRow &row,
+                 const ComparisonOptions &options, RowComparison *figures) {
     if (matcher.is_baseline(row)) {
         figures->standing = Standing::baseline;
         return;
     }
     figures->baseline = matcher.baseline_of(row);
+    const bool elsewhere = figures->baseline && !options.across_machines &&
+                           !comparable(results, row, results.rows[*figures->baseline]);
     if (row.status == TuningStatus::modelled) {
         figures->reason = "modelled, not measured";
     } else if (!measured(row)) {
@@ -243,8 +251,15 @@ void compare_row(const Results &results, const Matcher &matcher, const ResultRow
         figures->reason = "the baseline lacks it";
     } else if (!measured(results.rows[*figures->baseline])) {
         figures->reason = fmt::format("the baseline: {}", to_string(results.rows[*figures->baseline].status));
+    } else if (elsewhere) {
+        figures->speedup.emplace().value = *results.rows[*figures->baseline].estimate_ns / *row.estimate_ns;
     } else {
-        compare_rows(results, row, results.rows[*figures->baseline], threshold, figures);
+        compare_rows(results, row, results.rows[*figures->baseline], options.threshold, figures);
+    }
+    if (elsewhere && row.status != TuningStatus::modelled && measured(results.rows[*figures->baseline])) {
+        figures->standing = Standing::other_machine;
+        figures->reason = "the baseline was measured on another machine" +
+                          (measured(row) ? std::string() : fmt::format("; {}", to_string(row.status)));
     }
 }
 
@@ -285,7 +300,9 @@ ColumnSummary summarise(const Results &results, const Matcher &matcher, const st
         summary.faster += figures.standing == Standing::faster;
         summary.slower += figures.standing == Standing::slower;
         summary.tie += figures.standing == Standing::tie;
-        summary.failed += baseline_measured && !measured(row) && row.status != TuningStatus::modelled;
+        summary.other_machine += figures.standing == Standing::other_machine;
+        summary.failed += baseline_measured && !measured(row) && row.status != TuningStatus::modelled &&
+                          figures.standing != Standing::other_machine;
     }
     for (const ResultRow &row : results.rows) {
         const bool counterpart =
@@ -300,18 +317,19 @@ ColumnSummary summarise(const Results &results, const Matcher &matcher, const st
     return summary;
 }
 
-std::vector<std::string> doubts(const Results &results, const Matcher &matcher) {
+std::vector<std::string> doubts(const Results &results, const Matcher &matcher, bool across_machines) {
     std::vector<std::string> warnings;
     const ResultSource &baseline = results.sources[matcher.baseline_source()];
     for (const ResultSource &source : results.sources) {
         if (!source.unsteady.empty())
             warnings.push_back(
                 fmt::format("{}: the machine was not steady: {}", source.name, source.unsteady));
-        if (!(source.machine == baseline.machine)) {
-            warnings.push_back(
-                fmt::format("{} and {} were measured on different machines; their ratios compare "
-                            "these, too",
-                            baseline.name, source.name));
+        if (&source != &baseline && !same_machine(source.machine, baseline.machine)) {
+            const bool named = !source.machine.model.empty() && !baseline.machine.model.empty();
+            warnings.push_back(fmt::format(
+                "{} and {} {}; their ratios compare these, too{}", baseline.name, source.name,
+                named ? "were measured on different machines" : "are not known to be of one machine",
+                across_machines ? ", and so do the verdicts" : ", and there are no verdicts"));
         }
         if (source.protocol.cold != baseline.protocol.cold) {
             warnings.push_back(fmt::format("{} and {}: one was measured with emptied caches, the other with "
@@ -334,6 +352,8 @@ const char *to_string(Standing standing) {
         return "slower";
     case Standing::tie:
         return "~";
+    case Standing::other_machine:
+        return "other machine";
     case Standing::unknown:
         return "n/a";
     }
@@ -343,6 +363,17 @@ const char *to_string(Standing standing) {
 bool Comparison::regression() const {
     return std::any_of(summaries.begin(), summaries.end(),
                        [](const ColumnSummary &summary) { return summary.slower > 0 || summary.failed > 0; });
+}
+
+bool Comparison::other_machines() const {
+    return std::any_of(summaries.begin(), summaries.end(),
+                       [](const ColumnSummary &summary) { return summary.other_machine > 0; });
+}
+
+bool same_machine(const Machine &a, const Machine &b) {
+    const bool named = !a.model.empty() || !a.gpu.empty();
+    return named && a.vendor == b.vendor && a.model == b.model && a.gpu == b.gpu &&
+           a.l1d_bytes == b.l1d_bytes && a.l2_bytes == b.l2_bytes;
 }
 
 Ratio unpaired_ratio(const Rounds &a, const Rounds &b) {
@@ -375,13 +406,14 @@ Result<Comparison> compare(Results results, const ComparisonOptions &options) {
     if (const std::string missing = matcher.missing(); !missing.empty()) return Error{missing};
     comparison.baseline = matcher.baseline();
     comparison.threshold = options.threshold;
-    comparison.warnings = doubts(results, matcher);
+    comparison.across_machines = options.across_machines;
+    comparison.warnings = doubts(results, matcher, options.across_machines);
 
     std::vector<std::pair<std::string, std::vector<std::size_t>>> columns; // in the order of their first rows
     for (std::size_t i = 0; i < results.rows.size(); i++) {
         const ResultRow &row = results.rows[i];
         RowComparison &figures = comparison.rows.emplace_back(figures_of(results.sources[row.source], row));
-        compare_row(results, matcher, row, options.threshold, &figures);
+        compare_row(results, matcher, row, options, &figures);
         const auto reference = matcher.find(row.source, key_of(row), "default");
         if (reference && measured(row) && measured(results.rows[*reference]))
             figures.default_over = *results.rows[*reference].estimate_ns / *row.estimate_ns;
@@ -402,16 +434,18 @@ Result<Comparison> compare(Results results, const ComparisonOptions &options) {
 
 namespace {
 
-template<typename Value>
-void put(nlohmann::json *object, const char *key, const std::optional<Value> &value) {
-    if (value) (*object)[key] = *value;
+void put(nlohmann::json *object, const char *key, const std::optional<std::size_t> &count) {
+    if (count) (*object)[key] = *count;
+}
+void put(nlohmann::json *object, const char *key, const std::optional<double> &value) {
+    if (value) (*object)[key] = rounded(*value);
 }
 
 void put_ratio(nlohmann::json *object, const Ratio &ratio, bool with_interval) {
-    (*object)["speedup"] = ratio.value;
+    (*object)["speedup"] = rounded(ratio.value);
     if (!with_interval || !std::isfinite(ratio.interval.high)) return;
-    (*object)["speedup_ci99"] = {ratio.interval.low, ratio.interval.high};
-    (*object)["p_value"] = ratio.p_value;
+    (*object)["speedup_ci99"] = {rounded(ratio.interval.low), rounded(ratio.interval.high)};
+    (*object)["p_value"] = rounded(ratio.p_value);
 }
 
 nlohmann::json to_json(const RowComparison &figures) {
@@ -435,7 +469,7 @@ nlohmann::json to_json(const ColumnSummary &summary) {
     nlohmann::json object = {{"column", summary.column},   {"pairs", summary.pairs},
                              {"dropped", summary.dropped}, {"faster", summary.faster},
                              {"slower", summary.slower},   {"tie", summary.tie},
-                             {"failed", summary.failed}};
+                             {"failed", summary.failed},   {"other_machine", summary.other_machine}};
     if (summary.speedup) put_ratio(&object, *summary.speedup, summary.pairs > 1);
     return object;
 }
@@ -455,11 +489,10 @@ nlohmann::json to_json(const Comparison &comparison) {
     nlohmann::json summaries = nlohmann::json::array();
     for (const ColumnSummary &summary : comparison.summaries)
         summaries.push_back(to_json(summary));
-    document["comparison"] = {{"baseline", comparison.baseline},
-                              {"threshold", comparison.threshold},
-                              {"alpha", comparison_alpha},
-                              {"summaries", summaries},
-                              {"warnings", comparison.warnings}};
+    document["comparison"] = {
+        {"baseline", comparison.baseline}, {"threshold", comparison.threshold},
+        {"alpha", comparison_alpha},       {"across_machines", comparison.across_machines},
+        {"summaries", summaries},          {"warnings", comparison.warnings}};
     return document;
 }
 

@@ -5,7 +5,7 @@
 // one source the baseline is a contender; with several it is a source, and a row is compared with the row of
 // the same contender there (where both sources have one contender only, with that). Rows that were timed in
 // interleaved rounds of one source are compared round by round, all others by Welch's test on the logarithms
-// of their rounds' minima.
+// of their rounds' minima. Rows of different machines have a ratio but no verdict, unless that is asked for.
 #pragma once
 
 #include "tools/compare/results.h"
@@ -22,11 +22,12 @@ struct ComparisonOptions {
     std::string baseline; // a contender or a source; empty: "default" or the first
     double threshold = practical_threshold;
     std::vector<std::string> layers, instruction_sets; // only these, by name or canonical text; empty: all
+    bool across_machines = false;                      // verdicts on rows of different machines, too
 };
 
 // What is said of a row; the sign stands before the word.
-enum class Standing { baseline, faster, slower, tie, unknown };
-const char *to_string(Standing standing); // "baseline", "faster", "slower", "~", "n/a"
+enum class Standing { baseline, faster, slower, tie, other_machine, unknown };
+const char *to_string(Standing standing); // "baseline", "faster", "slower", "~", "other machine", "n/a"
 
 struct RowComparison {
     std::optional<double> flops;         // operations a second
@@ -40,7 +41,7 @@ struct RowComparison {
     std::optional<double> threshold;     // that was applied
     std::optional<double> default_over;  // time of the default schedule of the same source over its own
     Standing standing = Standing::unknown;
-    std::string reason; // of n/a and of ~
+    std::string reason; // of n/a, of ~ and of another machine
 };
 
 // One contender of one source against the baseline, over all layers.
@@ -50,6 +51,7 @@ struct ColumnSummary {
     std::size_t pairs = 0;                                   // that have an estimate on both sides
     std::size_t dropped = 0;                                 // layers that only one side has an estimate of
     std::size_t faster = 0, slower = 0, tie = 0, failed = 0; // failed: where the baseline did not
+    std::size_t other_machine = 0; // not judged, as the baseline's row is of another machine
 };
 
 struct Comparison {
@@ -59,14 +61,22 @@ struct Comparison {
     std::vector<ColumnSummary> summaries; // in the order of first rows, the baseline left out
     std::string baseline;
     double threshold = practical_threshold;
+    bool across_machines = false;
     std::vector<std::string> warnings; // of what makes the comparison doubtful
 
     // Some row is slower than its baseline, or failed where that did not.
     bool regression() const;
+
+    // Some row could not be judged, as its baseline is of another machine.
+    bool other_machines() const;
 };
 
 // 99 % of comparisons of equals find no difference, taken over all layers of a column.
 inline constexpr double comparison_alpha = 0.01;
+
+// Whether two machines are known to be of one kind: the same processor, device and caches. Threads do not
+// matter, as rows that are compared agree in theirs. A machine that nobody named is like no other.
+bool same_machine(const Machine &a, const Machine &b);
 
 // How many times as long b takes as a, when they did not run side by side.
 Ratio unpaired_ratio(const Rounds &a, const Rounds &b);

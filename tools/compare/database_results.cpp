@@ -1,7 +1,10 @@
 // Records are grouped by what they are about, then by who measured them.
 #include "tools/compare/database_results.h"
 
+#include "compiler/lowering/phase_convolution.h"
 #include "schedules/database.h"
+#include "schedules/search_space.h"
+#include "schedules/target_facts.h"
 #include "tools/compare/work.h"
 
 #include <fmt/format.h>
@@ -10,7 +13,9 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <tuple>
+#include <variant>
 
 namespace unstride {
 
@@ -65,8 +70,34 @@ std::optional<ResultRow> row_of(const Database &database, const DatabaseEntry &e
     row.correctness = record->correctness;
     row.facts = record->facts;
     row.compile_seconds = record->compile_seconds;
-    row.peak_bytes = record->peak_bytes;
+    row.scratch_bytes = record->scratch_bytes;
     return row;
+}
+
+const TargetFacts *facts_of(const std::string &instruction_set) {
+    for (const Target &target : all_targets()) {
+        for (const TargetFacts &facts : target.instruction_sets) {
+            if (facts.instruction_set == instruction_set) return &facts;
+        }
+    }
+    return nullptr;
+}
+
+// How much of the space a search covers, where its schedules mean what this version's do.
+void describe_space(const Layer &layer, const Machine &machine, const ToolVersions &tools,
+                    SearchLog *search) {
+    const TargetFacts *facts = facts_of(search->instruction_set);
+    const auto lowered = lower(layer);
+    const auto *convolution = std::get_if<PhaseConvolution>(&lowered);
+    if (facts == nullptr || convolution == nullptr || tools.space != search_space_version) return;
+    const SearchSpace space(*convolution, *facts, machine.threads > 0 ? machine.threads : planned_threads);
+    std::set<std::size_t> tried;
+    for (const Trial &trial : search->trials) {
+        const auto point = trial.schedule ? space.find(*trial.schedule) : std::nullopt;
+        if (point) tried.insert(*point);
+    }
+    search->space = static_cast<std::int64_t>(space.points().size());
+    search->space_tried = static_cast<std::int64_t>(tried.size());
 }
 
 SearchLog log_of(const Database &database, const Entries &entries) {
@@ -87,6 +118,8 @@ SearchLog log_of(const Database &database, const Entries &entries) {
         trial.date = std::move(record->date);
         search.trials.push_back(std::move(trial));
     }
+    const DatabaseEntry &any = *entries.front();
+    describe_space(database.layer(any), database.machine(any), database.tools(any), &search);
     return search;
 }
 

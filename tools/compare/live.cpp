@@ -7,6 +7,7 @@
 #include "schedules/analytic_default.h"
 #include "tools/analysis/analysis.h"
 #include "tools/compare/database_results.h"
+#include "tools/compare/loop_nest.h"
 #include "tools/compare/machine_state.h"
 #include "tools/compare/work.h"
 #include "tools/files.h"
@@ -20,6 +21,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cstdlib>
 #include <ctime>
 #include <iterator>
 #include <map>
@@ -35,6 +37,11 @@ namespace fs = std::filesystem;
 
 // A clock that loses more than this of its multiply-adds makes a round doubtful.
 constexpr double steady_share = 0.9;
+
+// Five digits: finer than any clock and noise, and what a file of thousands of samples needs.
+double significant(double sample) {
+    return std::strtod(fmt::format("{:.5g}", sample).c_str(), nullptr);
+}
 
 struct RecordPlace {
     fs::path file;
@@ -133,6 +140,9 @@ public:
         if (runner_->here()) {
             source_.machine = host_machine();
             describe_state(&source_);
+        } else if (const auto machine =
+                       machine_of(*runner_, *request.target, installation_, folder_.path())) {
+            source_.machine = *machine;
         }
     }
 
@@ -193,7 +203,7 @@ private:
             contender->schedule = *recorded;
         }
         return build_candidate(layer, *request_.target, facts, *contender->schedule, installation_,
-                               folder_.path());
+                               folder_.path(), request_.limits);
     }
 
     ResultRow start_row(const Layer &layer, const std::string &instruction_set,
@@ -252,15 +262,18 @@ private:
                                                const TargetFacts &facts, const MeasuringSession &session) {
         std::vector<ResultRow> rows;
         std::vector<Candidate> candidates;
-        std::vector<std::size_t> row_of; // each candidate
+        std::vector<std::size_t> row_of;  // each candidate
+        std::vector<std::string> outputs; // of each row, none where it failed
         candidates.reserve(request_.schedules.size());
         for (const std::string &schedule : request_.schedules) {
             rows.push_back(start_row(layer, facts.instruction_set, schedule));
-            if (auto candidate = try_schedule(schedule, layer, convolution, facts, session, &rows.back())) {
+            if (auto candidate = try_schedule(schedule, layer, convolution, facts, session, &rows.back(),
+                                              &outputs.emplace_back())) {
                 candidates.push_back(std::move(*candidate));
                 row_of.push_back(rows.size() - 1);
             }
         }
+        compare_outputs(outputs, &rows);
         if (!candidates.empty()) {
             std::vector<const Candidate *> timed;
             for (const Candidate &candidate : candidates)
@@ -277,10 +290,22 @@ private:
         return std::nullopt;
     }
 
+    // Which rows give what the default gives, where that is among them.
+    static void compare_outputs(const std::vector<std::string> &outputs, std::vector<ResultRow> *rows) {
+        const auto usual = std::find_if(rows->begin(), rows->end(),
+                                        [](const ResultRow &row) { return row.contender.name == "default"; });
+        if (usual == rows->end()) return;
+        const std::string &expected = outputs[static_cast<std::size_t>(usual - rows->begin())];
+        for (std::size_t i = 0; i < rows->size() && !expected.empty(); i++) {
+            if (!outputs[i].empty()) (*rows)[i].bit_exact = outputs[i] == expected;
+        }
+    }
+
     // A candidate that gives right answers; else the row says why there is none.
     std::optional<Candidate> try_schedule(const std::string &schedule, const Layer &layer,
                                           const PhaseConvolution &convolution, const TargetFacts &facts,
-                                          const MeasuringSession &session, ResultRow *row) const {
+                                          const MeasuringSession &session, ResultRow *row,
+                                          std::string *outputs) const {
         const LayerWork work = work_of(session.timed_layer());
         row->input_shape = work.input_shape;
         if (work.multiplications > 0) row->multiplications = work.multiplications;
@@ -295,9 +320,16 @@ private:
         row->facts.code_bytes = candidate->code_bytes;
         if (!candidate->from_cache) row->compile_seconds = candidate->compile_seconds;
         analyse(*candidate, work.multiplications, row);
+        if (request_.loops) {
+            const auto loops =
+                loop_nest_of(*candidate, installation_, folder_.path(), request_.limits.generator);
+            if (loops) row->contender.loops = *loops;
+        }
         const Outcome<CheckedCandidate> checked = session.check(*candidate);
         if (!checked) return refuse(checked.failure());
         row->correctness = checked->correctness;
+        row->scratch_bytes = checked->scratch_bytes;
+        *outputs = checked->outputs;
         return std::move(*candidate);
     }
 
@@ -315,8 +347,12 @@ private:
             row->detail = rounds ? "no round was finished" : rounds.failure().detail;
             return;
         }
-        const Estimate estimated = estimate(*rounds);
         row->samples_ns = *rounds;
+        for (std::vector<double> &round : row->samples_ns) {
+            for (double &sample : round)
+                sample = significant(sample);
+        }
+        const Estimate estimated = estimate(row->samples_ns);
         row->estimate_ns = estimated.value;
         row->interval_ns = {estimated.interval.low, estimated.interval.high};
         measured_++;

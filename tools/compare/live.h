@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tools/compare/results.h"
+#include "tools/measure/candidate.h"
 #include "tools/measure/session.h"
 
 #include <string>
@@ -18,6 +19,8 @@ struct LiveRequest {
     std::filesystem::path database; // of records to look up before the shipped ones; empty: the user's own
     int threads = 0;                // 0: all processors
     TimingProtocol protocol;
+    CandidateLimits limits;
+    bool loops = false;  // also the loop nest of every schedule
     std::string command; // that the result is to name
     bool quiet = false;  // no progress
 };

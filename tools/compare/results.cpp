@@ -5,6 +5,7 @@
 #include "tools/files.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <set>
 #include <stdexcept>
@@ -27,6 +28,22 @@ void put(json *object, const char *key, const std::optional<Value> &value) {
 template<typename Value>
 void put(json *object, const char *key, const std::vector<Value> &values) {
     if (!values.empty()) (*object)[key] = values;
+}
+
+// Whole numbers without a fraction: files hold thousands of samples.
+json rounds_to_json(const std::vector<std::vector<double>> &rounds) {
+    constexpr double largest = 1e15; // of what is certain to fit
+    json result = json::array();
+    for (const std::vector<double> &round : rounds) {
+        json &samples = result.emplace_back(json::array());
+        for (const double sample : round) {
+            if (sample == std::floor(sample) && sample < largest)
+                samples.push_back(static_cast<std::int64_t>(sample));
+            else
+                samples.push_back(sample);
+        }
+    }
+    return result;
 }
 
 json to_json(const Protocol &protocol) {
@@ -94,7 +111,7 @@ json to_json(const ResultRow &row) {
     put(&object, "input_shape", row.input_shape);
     put(&object, "detail", row.detail);
     put(&object, "reproduce", row.reproduce);
-    put(&object, "samples_ns", row.samples_ns);
+    if (!row.samples_ns.empty()) object["samples_ns"] = rounds_to_json(row.samples_ns);
     put(&object, "est_ns", row.estimate_ns);
     put(&object, "ci99_ns", row.interval_ns);
     put(&object, "multiplications", row.multiplications);
@@ -104,7 +121,6 @@ json to_json(const ResultRow &row) {
     put(&object, "bit_exact", row.bit_exact);
     if (row.hot_loop) object["hot_loop"] = to_json(*row.hot_loop);
     put(&object, "compile_s", row.compile_seconds);
-    put(&object, "peak_bytes", row.peak_bytes);
     put(&object, "scratch_bytes", row.scratch_bytes);
     put(&object, "search", row.search);
     return object;
@@ -122,6 +138,7 @@ json to_json(const Trial &trial) {
 json to_json(const SearchLog &search) {
     json object = {{"layer", search.layer}, {"instruction_set", search.instruction_set}, {"log", search.log}};
     put(&object, "space", search.space);
+    put(&object, "space_tried", search.space_tried);
     object["trials"] = json::array();
     for (const Trial &trial : search.trials)
         object["trials"].push_back(to_json(trial));
@@ -248,7 +265,6 @@ ResultRow read_row(const json &object, const std::string &path, std::string *err
     reader.part("static", facts_from_json, &row.facts);
     reader.object("hot_loop", read_hot_loop, &row.hot_loop);
     reader.optional("compile_s", &row.compile_seconds);
-    reader.optional("peak_bytes", &row.peak_bytes);
     reader.optional("scratch_bytes", &row.scratch_bytes);
     std::optional<std::uint64_t> search;
     reader.optional("search", &search);
@@ -280,6 +296,7 @@ SearchLog read_search(const json &object, const std::string &path, std::string *
     reader.required("instruction_set", &search.instruction_set);
     reader.required("log", &search.log);
     reader.optional("space", &search.space);
+    reader.optional("space_tried", &search.space_tried);
     reader.objects("trials", read_trial, &search.trials);
     return search;
 }

@@ -109,9 +109,8 @@ struct ResultRow {
     StaticFacts facts;
     std::optional<HotLoop> hot_loop;
     std::optional<double> compile_seconds;
-    std::optional<std::int64_t> peak_bytes,
-        scratch_bytes;                 // of the heap in a call; that a call asks its caller for
-    std::optional<std::size_t> search; // place in `searches`
+    std::optional<std::int64_t> scratch_bytes; // that a call asks its caller for
+    std::optional<std::size_t> search;         // place in `searches`
     bool operator==(const ResultRow &) const = default;
 };
 
@@ -128,7 +127,8 @@ struct Trial {
 struct SearchLog {
     std::string layer, instruction_set; // canonical text
     std::string log;                    // the file's name
-    std::optional<std::int64_t> space;  // how many points the search space has
+    // Points of the search space as this version enumerates it, and how many of them the trials cover.
+    std::optional<std::int64_t> space, space_tried;
     std::vector<Trial> trials;
     bool operator==(const SearchLog &) const = default;
 };

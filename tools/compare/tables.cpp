@@ -84,6 +84,8 @@ std::vector<std::string> closing_lines(const Comparison &comparison) {
         line += fmt::format(", {} dropped; {} faster, {} slower, {} ~", summary.dropped, summary.faster,
                             summary.slower, summary.tie);
         if (summary.failed > 0) line += fmt::format(", {} failed", summary.failed);
+        if (summary.other_machine > 0)
+            line += fmt::format(", {} not judged: other machine", summary.other_machine);
         lines.push_back(line);
     }
     lines.push_back(fmt::format("baseline: {}; different means: the 99 % interval excludes 1, by {} or more, "

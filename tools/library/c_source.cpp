@@ -146,6 +146,27 @@ bool holds_weights(const LibraryLayer &layer) {
                        [](const LibraryKernel &kernel) { return !kernel.embedded_symbol.empty(); });
 }
 
+// A line for each form, with the instruction sets whose kernels have it.
+std::string form_comment(const LibraryDescription &library, const LibraryLayer &layer) {
+    std::vector<std::pair<std::string, std::string>> forms; // and instruction sets
+    for (std::size_t i = 0; i < std::min(layer.kernels.size(), library.instruction_sets.size()); i++) {
+        const std::string &form = layer.kernels[i].form;
+        if (form.empty()) continue;
+        const std::string &name = library.instruction_sets[i].name;
+        const auto known =
+            std::find_if(forms.begin(), forms.end(), [&](const auto &other) { return other.first == form; });
+        if (known == forms.end()) {
+            forms.emplace_back(form, name);
+        } else {
+            known->second += ", " + name;
+        }
+    }
+    std::string text;
+    for (const auto &[form, sets] : forms)
+        text += fmt::format("\n * On {}: minimal filtering, {}.", sets, in_comment(form));
+    return text;
+}
+
 std::string layer_comment(const LibraryDescription &library, const LibraryLayer &layer) {
     std::string text = fmt::format("/* {}\n * channels {}: input {}, output {}", in_comment(layer.text),
                                    layer.channels_first ? "first" : "last", shape_text(layer.input_shape),
@@ -156,6 +177,7 @@ std::string layer_comment(const LibraryDescription &library, const LibraryLayer 
     if (layer.scale_count > 0) text += fmt::format(", scale {}", layer.scale_count);
     if (layer.prelu_count > 0) text += fmt::format(", prelu {}", layer.prelu_count);
     if (layer.has_add) text += ", adds a second tensor of the output's shape";
+    text += form_comment(library, layer);
     if (!layer.given.empty()) {
         text += fmt::format(
             "\n * It stands, by its weights, for {}.\n * {}_pack takes the weights of the layer above, "

@@ -35,6 +35,7 @@ struct LibraryStaging {
 struct LibraryKernel {
     std::string schedule; // JSON
     std::string grade;
+    std::string form; // how the layer is computed, where that is not in its own products
     std::uint64_t identity = 0;
     std::string compute_function; // the `_argv` functions; no pack function where nothing is to be packed
     std::string pack_function;

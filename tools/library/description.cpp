@@ -3,6 +3,7 @@
 
 #include "compiler/language/printer.h"
 #include "compiler/lowering/costs.h"
+#include "tools/library/form.h"
 #include "tools/sha256.h"
 
 #include <fmt/format.h>
@@ -49,6 +50,10 @@ LibraryKernel describe_kernel(const PlannedKernel &planned, const PhaseConvoluti
     LibraryKernel kernel;
     kernel.schedule = to_json(record).dump();
     kernel.grade = planned.grade;
+    if (const KernelForm form = form_of(convolution, record); !form.filtered.empty())
+        kernel.form = fmt::format("{}; rounding errors (root mean square) are {:.2f} times those of its own "
+                                  "products",
+                                  summary(form), form.relative_error);
     if (!planned.compiled.key.empty()) {
         kernel.identity = planned.compiled.identity();
         kernel.compute_function = planned.compiled.compute_function() + "_argv";
@@ -119,16 +124,6 @@ LibraryDescription describe_library(const std::string &name, const Target &targe
         library.layers.push_back(std::move(layer));
     }
     return library;
-}
-
-std::int64_t packed_weight_bytes(const LibraryLayer &layer, const LibraryKernel &kernel) {
-    if (kernel.pack_function.empty()) return 0;
-    std::int64_t weights = 1;
-    for (const std::int32_t extent : kernel.weight_extent)
-        weights *= extent;
-    const std::int64_t parameters =
-        std::int64_t{kernel.parameter_extent[0]} * std::int64_t{kernel.parameter_extent[1]};
-    return layer.groups * (weights + parameters) * static_cast<std::int64_t>(sizeof(float));
 }
 
 std::vector<std::int64_t> sizes_in_order(const Shape &shape, Layout layout) {

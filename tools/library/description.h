@@ -18,6 +18,7 @@ struct PlannedKernel {
     KernelRequest request;
     std::string grade;           // how the schedule was found
     std::string schedule_source; // "FILE:LINE" of its record; empty for defaults
+    std::string remark;          // why it is not the best schedule known; empty: it is
     CompiledKernel compiled;
     std::filesystem::path embedded; // file with packed weights that the library is to hold; empty: none
 };
@@ -32,9 +33,6 @@ struct PlannedLayer {
 LibraryDescription describe_library(const std::string &name, const Target &target,
                                     const std::vector<PlannedLayer> &layers,
                                     const Installation &installation);
-
-// Bytes that packing writes for a kernel of the layer, without the header and the gaps of the blob.
-std::int64_t packed_weight_bytes(const LibraryLayer &layer, const LibraryKernel &kernel);
 
 // The sizes in the order of the layout, as the C interface has them.
 std::vector<std::int64_t> sizes_in_order(const Shape &shape, Layout layout);

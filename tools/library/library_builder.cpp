@@ -8,6 +8,7 @@
 #include "tools/files.h"
 #include "tools/library/bundle.h"
 #include "tools/library/description.h"
+#include "tools/library/form.h"
 #include "tools/library/installation.h"
 #include "tools/library/kernel_compiler.h"
 #include "tools/library/manifest.h"
@@ -20,6 +21,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <mutex>
 
 namespace unstride {
@@ -35,14 +37,47 @@ struct TargetBuild {
     fs::path halide_runtime;
 };
 
-// The best schedule known; an error if that is not good enough.
-LookupResult choose_schedule(const BuildRequest &request, const PlannedLayer &plan, const Target &target,
-                             const TargetFacts &facts, std::vector<std::string> *errors) {
+LookupResult best_schedule(const BuildRequest &request, const Layer &layer,
+                           const PhaseConvolution &convolution, const Target &target,
+                           const TargetFacts &facts) {
+    if (request.schedules != nullptr) return request.schedules->find(layer, convolution, target, facts);
     LookupResult found;
-    if (request.schedules != nullptr) {
-        found = request.schedules->find(plan.layer, plan.convolution, target, facts);
-    } else {
-        found.schedule = analytic_default(plan.convolution, facts);
+    found.schedule = analytic_default(convolution, facts);
+    return found;
+}
+
+PhaseConvolution in_own_products(PhaseConvolution convolution) {
+    convolution.numeric = NumericPolicy::exact;
+    return convolution;
+}
+
+bool filters(const ScheduleRecord &schedule) {
+    return std::holds_alternative<CpuFiltering>(schedule.parameters);
+}
+
+// A schedule and why it is not the best known.
+struct ChosenSchedule {
+    LookupResult found;
+    std::string remark;
+};
+
+// The best schedule known whose packed weights are not too many: transformed ones give way to the layer's
+// own. An error if there is none, or it is not good enough.
+ChosenSchedule choose_schedule(const BuildRequest &request, const PlannedLayer &plan, const Target &target,
+                               const TargetFacts &facts, std::vector<std::string> *errors) {
+    ChosenSchedule chosen{best_schedule(request, plan.layer, plan.convolution, target, facts), {}};
+    LookupResult &found = chosen.found;
+    const auto bytes = [&] { return packed_weight_bytes(plan.convolution, found.schedule); };
+    const std::int64_t most = request.most_weight_bytes.value_or(std::numeric_limits<std::int64_t>::max());
+    if (bytes() > most && filters(found.schedule)) {
+        chosen.remark =
+            fmt::format("no minimal filtering, whose packed weights would take {} bytes", bytes());
+        found = best_schedule(request, plan.layer, in_own_products(plan.convolution), target, facts);
+    }
+    if (bytes() > most) {
+        errors->push_back(fmt::format("layer {} for {}: its packed weights take {} bytes, more than "
+                                      "--max-weight-bytes {}; allow as many, or leave the layer out",
+                                      plan.layer.name, facts.instruction_set, bytes(), most));
     }
     if (found.grade > request.worst_grade) {
         errors->push_back(fmt::format(
@@ -50,7 +85,7 @@ LookupResult choose_schedule(const BuildRequest &request, const PlannedLayer &pl
             "'{}'; add a better record to the database, or require less",
             plan.layer.name, facts.instruction_set, to_string(found.grade), to_string(request.worst_grade)));
     }
-    return found;
+    return chosen;
 }
 
 // Lowers every layer and chooses its schedule for every instruction set; all refusals are collected.
@@ -70,10 +105,11 @@ std::vector<PlannedLayer> plan_layers(const BuildRequest &request, const Target 
         plan.convolution = std::get<PhaseConvolution>(std::move(lowered));
         for (const TargetFacts &facts : target.instruction_sets) {
             PlannedKernel kernel;
-            const LookupResult found = choose_schedule(request, plan, target, facts, errors);
+            const auto [found, remark] = choose_schedule(request, plan, target, facts, errors);
             kernel.request = {print_chain(layer), facts, found.schedule, packs_weights(plan.convolution)};
             kernel.grade = to_string(found.grade);
             kernel.schedule_source = found.source;
+            kernel.remark = remark;
             plan.kernels.push_back(std::move(kernel));
         }
         planned.push_back(std::move(plan));
@@ -153,6 +189,23 @@ void pack_all(std::vector<TargetBuild> *builds, const BuildRequest &request, con
     }
 }
 
+FoundSchedule found_schedule(const PlannedLayer &layer, const PlannedKernel &kernel) {
+    const ScheduleRecord &schedule = kernel.request.record;
+    const TargetFacts &facts = kernel.request.target;
+    FoundSchedule found{layer.layer.name,
+                        facts.instruction_set,
+                        kernel.grade,
+                        kernel.schedule_source,
+                        kernel.remark,
+                        packed_weight_bytes(layer.convolution, schedule),
+                        0};
+    if (filters(schedule)) {
+        const ScheduleRecord own = analytic_default(in_own_products(layer.convolution), facts);
+        found.extra_weight_bytes = found.packed_weight_bytes - packed_weight_bytes(layer.convolution, own);
+    }
+    return found;
+}
+
 // Renames the three files from the staging folder to where users look for them.
 Result<BuiltLibrary> publish(const fs::path &staging, const BuildRequest &request, const TargetBuild &build) {
     const fs::path folder = request.folder / build.target->name;
@@ -172,8 +225,7 @@ Result<BuiltLibrary> publish(const fs::path &staging, const BuildRequest &reques
         for (const PlannedKernel &kernel : layer.kernels) {
             built.kernels++;
             built.grades[kernel.grade]++;
-            built.schedules.push_back({layer.layer.name, kernel.request.target.instruction_set, kernel.grade,
-                                       kernel.schedule_source});
+            built.schedules.push_back(found_schedule(layer, kernel));
             built.kernels_from_cache += kernel.compiled.from_cache ? 1 : 0;
         }
     }

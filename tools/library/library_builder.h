@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct BuildRequest {
     std::filesystem::path folder; // FOLDER/TARGET/libNAME.a, NAME.h and manifest.json are written
     const ScheduleSource *schedules = nullptr;               // null: analytic defaults
     LookupGrade worst_grade = LookupGrade::analytic_default; // that is good enough
+    std::optional<std::int64_t> most_weight_bytes;           // packed, of one layer for one instruction set
     int jobs = 0;       // kernels compiled at once; 0: one for each processor
     bool quiet = false; // no progress
 };
@@ -34,6 +36,9 @@ struct BuildRequest {
 struct FoundSchedule {
     std::string layer, instruction_set, grade;
     std::string source; // "FILE:LINE" of its record; empty for defaults
+    std::string remark; // why it is not the best schedule known; empty: it is
+    std::int64_t packed_weight_bytes = 0;
+    std::int64_t extra_weight_bytes = 0; // of these, what they are more than in the layer's own products
 };
 
 struct BuiltLibrary {

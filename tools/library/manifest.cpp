@@ -1,6 +1,8 @@
 // The manifest repeats what the library's tables say, for programs that read JSON and for people.
 #include "tools/library/manifest.h"
 
+#include "tools/library/form.h"
+
 #include <nlohmann/json.hpp>
 
 namespace unstride {
@@ -36,12 +38,16 @@ std::string write_manifest(const LibraryDescription &library, const Target &targ
         nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
         for (std::size_t k = 0; k < layer.kernels.size(); k++) {
             const PlannedKernel &planned = layers[i].kernels[k];
+            const KernelForm form = form_of(layers[i].convolution, planned.request.record);
             kernels.push_back({{"instruction_set", planned.request.target.instruction_set},
                                {"halide_target", planned.request.target.halide_target},
                                {"schedule", to_json(planned.request.record)},
                                {"schedule_grade", planned.grade},
                                {"object_bytes", planned.compiled.object_bytes},
-                               {"packed_weight_bytes", packed_weight_bytes(layer, layer.kernels[k])}});
+                               {"packed_weight_bytes", form.packed_weight_bytes},
+                               {"scratch_bytes_per_thread",
+                                form.scratch_bytes ? nlohmann::ordered_json(*form.scratch_bytes) : nullptr},
+                               {"form", to_json(form)}});
         }
         json["layers"].push_back({{"name", layer.name},
                                   {"text", layer.text},

@@ -96,7 +96,9 @@ std::optional<Failure> compile_candidate(PlannedKernel *kernel, const Installati
     ProcessResult generator;
     const auto start = std::chrono::steady_clock::now();
     auto compiled = compile_kernel(kernel->request, installation, cache_folder(), limits, &generator);
-    if (!compiled) return Failure{generator_status(generator), compiled.error()};
+    if (!compiled)
+        return Failure{generator_status(generator), compiled.error(),
+                       generator.end == ProcessEnd::not_started};
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     kernel->compiled = *compiled;
     candidate->from_cache = compiled->from_cache;
@@ -109,13 +111,15 @@ std::optional<Failure> compile_candidate(PlannedKernel *kernel, const Installati
 // The archive, made in a folder of its own so that several threads can make the same one.
 std::optional<Failure> bundle_candidate(const Plan &plan, const Installation &installation,
                                         const fs::path &folder, Candidate *candidate) {
-    const auto failed = [](const std::string &text) { return Failure{TuningStatus::compile_error, text}; };
+    const auto failed = [](const std::string &text, bool of_environment) {
+        return Failure{TuningStatus::compile_error, text, of_environment};
+    };
     std::error_code error;
     fs::create_directories(folder, error);
     const auto own = make_temporary_folder("bundling", folder);
-    if (!own) return failed(own.error());
+    if (!own) return failed(own.error(), true);
     auto runtime = compile_halide_runtime(plan.target, installation, cache_folder());
-    if (!runtime) return failed(runtime.error());
+    if (!runtime) return failed(runtime.error(), true);
     const LibraryDescription description =
         describe_library(candidate->library, plan.target, plan.layers, installation);
     const BundleRequest request{candidate->library, plan.target, description, plan.layers, *runtime};
@@ -124,16 +128,16 @@ std::optional<Failure> bundle_candidate(const Plan &plan, const Installation &in
         return Failure{linker ? TuningStatus::link_error : TuningStatus::compile_error, bundled.error()};
     }
     auto hash = hash_of_code(plan.layers[0].kernels[0].compiled, plan.target, own->path());
-    if (!hash) return failed(hash.error());
+    if (!hash) return failed(hash.error(), false);
     candidate->object = *hash;
     const auto bytes = code_bytes(candidate->compute_object);
-    if (!bytes) return failed(bytes.error());
+    if (!bytes) return failed(bytes.error(), false);
     candidate->code_bytes = *bytes;
     const std::string name = fmt::format("lib{}.a", candidate->library);
     candidate->archive = folder / name;
     fs::rename(own->path() / name, candidate->archive, error);
     if (error)
-        return failed(fmt::format("cannot write {}: {}", candidate->archive.string(), error.message()));
+        return failed(fmt::format("cannot write {}: {}", candidate->archive.string(), error.message()), true);
     return std::nullopt;
 }
 
@@ -152,6 +156,21 @@ Outcome<Candidate> build_candidate(const Layer &layer, const Target &target, con
         return *failure;
     if (auto failure = bundle_candidate(*plan, installation, folder, &candidate)) return *failure;
     return candidate;
+}
+
+Outcome<std::string> hash_of_candidate(const Layer &layer, const Target &target, const TargetFacts &facts,
+                                       const ScheduleRecord &schedule, const Installation &installation,
+                                       const CandidateLimits &limits) {
+    Candidate candidate;
+    auto plan = plan_candidate(layer, target, facts, schedule);
+    if (!plan) return plan.failure();
+    if (auto failure = compile_candidate(&plan->kernel(), installation, limits.generator, &candidate))
+        return *failure;
+    const auto folder = make_temporary_folder("unstride-hash");
+    if (!folder) return Failure{TuningStatus::compile_error, folder.error(), true};
+    auto hash = hash_of_code(plan->kernel().compiled, target, folder->path());
+    if (!hash) return Failure{TuningStatus::compile_error, hash.error()};
+    return *std::move(hash);
 }
 
 } // namespace unstride

@@ -39,9 +39,15 @@ struct CandidateLimits {
 //
 // Fails with constraint (the schedule does not fit the layer or target: nothing was started),
 // generator_error (refused, or ended by a signal), compile_timeout, resource_limit (the generator ran out of
-// memory), compile_error (the C compiler or the binary utilities) or link_error (the linker).
+// memory), compile_error (the C compiler or the binary utilities) or link_error (the linker); of the
+// environment where files cannot be written or the generator cannot be started.
 Outcome<Candidate> build_candidate(const Layer &layer, const Target &target, const TargetFacts &facts,
                                    const ScheduleRecord &schedule, const Installation &installation,
                                    const std::filesystem::path &folder, const CandidateLimits &limits = {});
+
+// What Candidate::object holds, without the library. Fails as build_candidate() does.
+Outcome<std::string> hash_of_candidate(const Layer &layer, const Target &target, const TargetFacts &facts,
+                                       const ScheduleRecord &schedule, const Installation &installation,
+                                       const CandidateLimits &limits = {});
 
 } // namespace unstride

@@ -12,6 +12,9 @@ namespace unstride {
 struct Failure {
     TuningStatus status = TuningStatus::generator_error;
     std::string detail; // the first error, the signal, the limit
+
+    // The candidate had no part in it: no disk, no tools, no connection. It says nothing about the schedule.
+    bool of_environment = false;
 };
 
 template<typename T>

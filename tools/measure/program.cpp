@@ -17,8 +17,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char *sources[] = {"limits.c", "measure.c", "measure_memory.c"};
-constexpr const char *headers[] = {"device.h", "limits.h", "measure_memory.h", "measure_table.h"};
+constexpr const char *sources[] = {"limits.c", "machine.c", "measure.c", "measure_memory.c"};
+constexpr const char *headers[] = {"device.h", "limits.h", "machine.h", "measure_memory.h",
+                                   "measure_table.h"};
 
 // Changes with everything that goes into the objects.
 Result<std::string> key_of(const Target &target, const Installation &installation) {

@@ -104,7 +104,12 @@ public:
         for (const std::string &argument : arguments)
             command += " " + shell_word(argument);
         // ssh itself tells signals as one code for all; a shell tells them apart.
-        return shell(command + "; exit $?", limit + milliseconds(connection));
+        ProcessResult result = shell(command + "; exit $?", limit + milliseconds(connection));
+        if (result.end == ProcessEnd::exited && result.exit_code == connection_lost) {
+            result.end = ProcessEnd::not_started;
+            result.errors = fmt::format("ssh to {} failed: {}", host_, result.errors);
+        }
+        return result;
     }
 
     void clean_up(const std::string &place) override {
@@ -114,6 +119,7 @@ public:
 
 private:
     static constexpr milliseconds short_limit{60'000}, copy_limit{600'000}, connection{30'000};
+    static constexpr int connection_lost = 255; // ssh's own exit code; measuring programs have none of it
 
     std::string host_, folder_; // the folder: a fresh one there, made at the first need
     std::mutex mutex_;
@@ -125,7 +131,11 @@ private:
 
     Result<void> make_folder() {
         if (!folder_.empty()) return {};
-        const ProcessResult made = shell("mktemp -d /tmp/unstride.XXXXXX", short_limit);
+        // Folders of runs that were killed, which every copy to them makes younger.
+        const ProcessResult made = shell("find /tmp -maxdepth 1 -type d -name 'unstride.??????' -mtime +1 "
+                                         "-user \"$(id -u)\" -exec rm -rf {} + 2>/dev/null; "
+                                         "mktemp -d /tmp/unstride.XXXXXX",
+                                         short_limit);
         const std::string folder = made.output.substr(0, made.output.find('\n'));
         if (!made.ok()) return Error{fmt::format("ssh to {} failed: {}", host_, made.errors)};
         if (!folder.starts_with("/tmp/unstride."))

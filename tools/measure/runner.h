@@ -32,7 +32,7 @@ public:
     virtual Result<std::string> prepare(const std::filesystem::path &path) = 0;
 
     // Runs a prepared program and waits for it, as run_process() does. A signal that ended it is told by the
-    // result's signal on every runner.
+    // result's signal on every runner; a machine that cannot be reached, by ProcessEnd::not_started.
     virtual ProcessResult run(const std::string &program, const std::vector<std::string> &arguments,
                               std::chrono::milliseconds limit) = 0;
 

@@ -64,6 +64,7 @@ bool timed_out(const ProcessResult &process) {
 // Of a program that neither succeeded nor found a wrong answer.
 Failure failure_of(const ProcessResult &process, std::chrono::milliseconds limit) {
     const std::string said = last_line(process.errors);
+    if (process.end == ProcessEnd::not_started) return {TuningStatus::run_crash, said, true};
     if (timed_out(process)) {
         return {TuningStatus::run_timeout,
                 fmt::format("not finished after {} s", std::chrono::duration<double>(limit).count())};
@@ -110,13 +111,12 @@ public:
     static Outcome<std::unique_ptr<PreparedProgram>> make(const MeasuringObjects &common,
                                                           const std::vector<const Candidate *> &candidates,
                                                           Runner &runner, const fs::path &work) {
-        const auto failed = [](const std::string &text) { return Failure{TuningStatus::link_error, text}; };
         auto folder = make_temporary_folder("measure", work);
-        if (!folder) return failed(folder.error());
+        if (!folder) return Failure{TuningStatus::link_error, folder.error(), true};
         const auto program = link_measuring_program(common, candidates, folder->path());
-        if (!program) return failed(program.error());
+        if (!program) return Failure{TuningStatus::link_error, program.error()};
         auto place = runner.prepare(*program);
-        if (!place) return Failure{TuningStatus::run_crash, place.error()};
+        if (!place) return Failure{TuningStatus::run_crash, place.error(), true};
         return std::unique_ptr<PreparedProgram>(new PreparedProgram(std::move(*folder), *place, runner));
     }
     ~PreparedProgram() { runner_.clean_up(place_); }
@@ -237,6 +237,23 @@ std::vector<std::string> MeasuringSession::State::timing_arguments(const TimingP
             option("instruction_set", device == Device::cpu ? instruction_set : "-")};
 }
 
+Result<Machine> machine_of(Runner &runner, const Target &target, const Installation &installation,
+                           const fs::path &work) {
+    if (runner.emulated()) return Machine{};
+    constexpr std::chrono::milliseconds limit{10'000};
+    auto common = compile_measuring_objects(target, installation, cache_folder());
+    if (!common) return Error{common.error()};
+    const auto program = PreparedProgram::make(*common, {}, runner, work);
+    if (!program) return Error{program.failure().detail};
+    const ProcessResult process = (*program)->run({"machine"}, limit);
+    if (!process.ok()) return Error{failure_of(process, limit).detail};
+    const auto lines = lines_of(process.output);
+    std::string error = "it printed nothing about it";
+    const auto machine = lines.empty() ? std::nullopt : machine_from_json(lines.back(), &error);
+    if (!machine) return Error{fmt::format("the machine of runner {}: {}", runner.name(), error)};
+    return *machine;
+}
+
 MeasuringSession::MeasuringSession(std::unique_ptr<State> state) : state_(std::move(state)) {}
 MeasuringSession::MeasuringSession(MeasuringSession &&) noexcept = default;
 MeasuringSession &MeasuringSession::operator=(MeasuringSession &&other) noexcept {
@@ -317,6 +334,8 @@ Outcome<CheckedCandidate> MeasuringSession::check(const Candidate &candidate) co
         correctness.max_relative = std::max(correctness.max_relative, told["max_relative"].get<double>());
         correctness.max_ulp = std::max(correctness.max_ulp, told["max_ulp"].get<double>());
         checked.call_nanoseconds = told["ns"];
+        checked.scratch_bytes = told["scratch_bytes"];
+        checked.outputs += told["output"].get<std::string>();
         checked.threads = told["threads"];
     }
     return checked;
@@ -351,7 +370,8 @@ Result<TimingRun> MeasuringSession::time(const std::vector<const Candidate *> &c
             (timed_out(process) && !told.peak_gflops.empty()))
             return timing_run(std::move(told), failures);
         const Failure failure = failure_of(process, protocol.limit);
-        if (!told.running || *told.running >= active.size()) return Error{failure.detail};
+        if (failure.of_environment || !told.running || *told.running >= active.size())
+            return Error{failure.detail};
         failures[active[*told.running]] = failure;
     }
 }

@@ -43,8 +43,10 @@ struct TimingProtocol {
 // mean square of the whole output count as that large: sums that cancel say nothing about a kernel.
 struct CheckedCandidate {
     Correctness correctness;
-    double call_nanoseconds = 0; // of one call on the data that is timed, the second one; a rough guide
-    int threads = 0;             // that it ran with
+    double call_nanoseconds = 0;    // of one call on the data that is timed, the second one; a rough guide
+    std::int64_t scratch_bytes = 0; // that this call asked its caller for
+    int threads = 0;                // that it ran with
+    std::string outputs;            // hashes of its outputs: equal where these are equal in every bit
 };
 
 // Of one process, or of the last one that was started after leaving out candidates that failed.
@@ -57,6 +59,11 @@ struct TimingRun {
     std::vector<double> load;        // average of the machine's run queue, of each round
     int threads = 0;
 };
+
+// The machine that a runner's programs run on, by what a program there says; all empty where it is emulated.
+// `work` is a folder for its files.
+Result<Machine> machine_of(Runner &runner, const Target &target, const Installation &installation,
+                           const std::filesystem::path &work);
 
 class MeasuringSession {
 public:
@@ -79,7 +86,8 @@ public:
     // Runs a candidate at every size between guard pages on outputs that hold NaN, dense and with gaps
     // between rows, and compares with the double-precision results. A failure is link_error, wrong_answer,
     // run_crash (with the signal, and what memory was touched; or what the library or the runner refused),
-    // run_timeout or resource_limit. May be called by several threads at once.
+    // run_timeout or resource_limit; or of the environment where no program could be made or started. May be
+    // called by several threads at once.
     Outcome<CheckedCandidate> check(const Candidate &candidate) const;
 
     // Times candidates in one process, taking turns. They are compared with the expected result once more

@@ -76,23 +76,15 @@ std::string failure_row(const std::string &layer, const std::string &contender, 
 } // namespace
 
 std::string correctness_section(const ReportDocument &document) {
-    const std::string rows = rows_by_layer(document, [&](std::size_t row) -> std::string {
-        if (!document.rows()[row].correctness) return "";
-        const auto cell = [&](const char *member, const char *form) {
-            return "<td class=\"n\">" + document.row_figure(row, member, form) + "</td>";
-        };
-        return cell("correct/max_relative", "error") + cell("correct/max_ulp", "number") +
-               cell("correct/shapes", "count") + cell("correct/reference", "text") +
-               cell("bit_exact", "text");
-    });
-    if (rows.empty()) return absent("No row tells how it was checked.");
-    return "<p>The largest error over all outputs, checked before anything was timed.</p>\n" +
-           scrolling(
-               "<table><thead><tr><th>layer</th><th>schedule</th><th class=\"n\">relative error</th><th "
-               "class=\"n\">ULP</th><th class=\"n\">sizes checked</th><th class=\"n\">reference</th><th "
-               "class=\"n\">equal to the "
-               "default in every bit</th></tr></thead><tbody>" +
-               rows + "</tbody></table>");
+    const std::string table = figure_table(document,
+                                           {{"relative error", "correct/max_relative", "error"},
+                                            {"ULP", "correct/max_ulp", "number"},
+                                            {"sizes checked", "correct/shapes", "count"},
+                                            {"reference", "correct/reference", "text"},
+                                            {"equal to the default in every bit", "bit_exact", "text"}},
+                                           [](const ResultRow &row) { return row.correctness.has_value(); });
+    if (table.empty()) return absent("No row tells how it was checked.");
+    return "<p>The largest error over all outputs, checked before anything was timed.</p>\n" + table;
 }
 
 std::string failures_section(const ReportDocument &document) {
@@ -117,7 +109,7 @@ std::string failures_section(const ReportDocument &document) {
             rows += failure_row(searches[i].layer + ", " + searches[i].instruction_set,
                                 fmt::format("trial {}", k + 1), document.figure(at + "status", "text"),
                                 document.figure(at + "detail", "text"),
-                                "<code>" + document.figure(at + "schedule", "text") + "</code>");
+                                "<code>" + document.figure(at + "schedule", "schedule") + "</code>");
         }
     }
     if (rows.empty()) return absent("Nothing failed: every row has a time.");

@@ -1,16 +1,14 @@
 // What the schedules are and what became of them: parameters, hottest loops, sizes.
-#include "tools/compare/units.h"
 #include "tools/report/document.h"
 #include "tools/report/html.h"
+#include "tools/report/report.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <optional>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace unstride {
@@ -45,8 +43,8 @@ std::string differences(const ReportDocument &document, std::size_t reference, s
         if (usual.contains(name) && own.contains(name) && usual[name] == own[name]) continue;
         const std::string member = "contender/schedule/" + pointer_part(name);
         text += fmt::format("{}<code>{}</code> {} → <mark>{}</mark>", text.empty() ? "" : ", ", escaped(name),
-                            document.row_figure(reference, member, "number"),
-                            document.row_figure(row, member, "number"));
+                            escaped(document.row_text(reference, member, "number")),
+                            document.member_figure(row, member, "number"));
     }
     return text.empty() ? "equal" : text;
 }
@@ -58,10 +56,10 @@ std::string schedules_table(const ReportDocument &document, const RowGroup &grou
     for (const std::size_t row : group.rows) {
         if (!document.rows()[row].contender.schedule) continue;
         body += fmt::format(
-            "<tr><td>{}</td><td class=\"wrap\">{}</td><td class=\"wrap\"><code>{}</code></td></tr>\n",
-            escaped(document.columns()[document.series(row)]),
+            "<tr{}><td>{}</td><td class=\"wrap\">{}</td><td class=\"wrap\"><code>{}</code></td></tr>\n",
+            ReportDocument::base(row), escaped(document.columns()[document.series(row)]),
             row == *reference ? "the reference" : differences(document, *reference, row),
-            document.row_figure(row, "contender/schedule", "text"));
+            document.member_figure(row, "contender/schedule", "schedule"));
     }
     return scrolling("<table><thead><tr><th>schedule</th><th>against the reference</th><th>all "
                      "parameters</th></tr></thead>"
@@ -69,17 +67,81 @@ std::string schedules_table(const ReportDocument &document, const RowGroup &grou
                      body + "</tbody></table>");
 }
 
-std::string loop_nests(const ReportDocument &document, const RowGroup &group) {
-    std::string text;
-    for (const std::size_t row : group.rows) {
-        const Contender &contender = document.rows()[row].contender;
-        if (contender.loops.empty()) continue;
-        text += fmt::format("<div><h3>{}</h3><pre tabindex=\"0\">{}</pre></div>\n",
-                            escaped(document.columns()[document.series(row)]), escaped(contender.loops));
+std::vector<std::string> lines_of(const std::string &text) {
+    std::vector<std::string> lines;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find('\n', at), text.size() - 1) + 1;
+        lines.push_back(text.substr(at, end - at));
+        at = end;
     }
-    return text.empty()
-               ? ""
-               : "<div class=\"scroll\" tabindex=\"0\"><div class=\"side\">" + text + "</div></div>\n";
+    return lines;
+}
+
+// What of a row is shown as a listing.
+using ListingText = std::string (*)(const ResultRow &);
+std::string assembly_of(const ResultRow &row) {
+    return row.hot_loop ? row.hot_loop->assembly : std::string();
+}
+std::string loops_of(const ResultRow &row) {
+    return row.contender.loops;
+}
+
+// Equal listings of a layer, which stand there once.
+struct Listing {
+    std::string names, text;
+};
+
+std::vector<Listing> listings_of(const ReportDocument &document, const RowGroup &group, ListingText text_of) {
+    std::vector<Listing> listings;
+    for (const std::size_t row : group.rows) {
+        const std::string text = text_of(document.rows()[row]);
+        if (text.empty()) continue;
+        const std::string &name = document.columns()[document.series(row)];
+        const auto known = std::find_if(listings.begin(), listings.end(),
+                                        [&](const Listing &listing) { return listing.text == text; });
+        if (known == listings.end())
+            listings.push_back({name, text});
+        else
+            known->names += ", " + name;
+    }
+    return listings;
+}
+
+// How many lines of each listing fit the room that there is for all of them.
+std::size_t lines_that_fit(const ReportDocument &document) {
+    std::vector<std::size_t> bytes; // of all first lines, of all second lines, …
+    for (const RowGroup &group : document.groups()) {
+        for (const ListingText text_of : {assembly_of, loops_of}) {
+            for (const Listing &listing : listings_of(document, group, text_of)) {
+                const std::vector<std::string> lines = lines_of(escaped(listing.text));
+                bytes.resize(std::max(bytes.size(), lines.size()));
+                for (std::size_t i = 0; i < lines.size(); i++)
+                    bytes[i] += lines[i].size();
+            }
+        }
+    }
+    std::size_t sum = 0, fitting = 0;
+    while (fitting < bytes.size() && sum + bytes[fitting] <= listing_bytes)
+        sum += bytes[fitting++];
+    return fitting;
+}
+
+std::string listings(const ReportDocument &document, const RowGroup &group, ListingText text_of,
+                     std::size_t most_lines) {
+    std::string text;
+    for (const Listing &listing : listings_of(document, group, text_of)) {
+        const std::vector<std::string> lines = lines_of(listing.text);
+        text += "<div><h3>" + escaped(listing.names) + "</h3><pre tabindex=\"0\">";
+        for (std::size_t i = 0; i < std::min(lines.size(), most_lines); i++)
+            text += escaped(lines[i]);
+        text += "</pre>";
+        if (lines.size() > most_lines)
+            text += fmt::format("<p class=\"soft\">{} of {} lines are left out, as this page has so many "
+                                "listings; the results hold them all.</p>",
+                                lines.size() - most_lines, lines.size());
+        text += "</div>\n";
+    }
+    return text.empty() ? "" : scrolling("<div class=\"side\">" + text + "</div>");
 }
 
 std::string spaced(std::string name) {
@@ -87,100 +149,80 @@ std::string spaced(std::string name) {
     return name;
 }
 
-// Counts and modelled cycles of the loops of a layer, a column each.
-std::string loop_table(const ReportDocument &document, const std::vector<std::size_t> &rows) {
-    std::map<std::string, std::pair<std::string, const char *>> lines; // name shown: member, form
-    std::string head = "<tr><th>one iteration</th>", body;
-    for (const std::size_t row : rows) {
-        const HotLoop &loop = *document.rows()[row].hot_loop;
-        head += "<th class=\"n\">" + escaped(document.columns()[document.series(row)]) + "</th>";
-        for (const auto &[name, count] : loop.counts)
-            lines[spaced(name)] = {"hot_loop/counts/" + pointer_part(name), "count"};
-        for (const auto &[processor, cycles] : loop.modelled_cycles) {
-            lines["modelled cycles on " + processor] = {"hot_loop/modelled_cycles/" + pointer_part(processor),
-                                                        "number"};
-        }
+// What is counted and modelled of any hot loop.
+std::vector<FigureColumn> loop_columns(const ReportDocument &document) {
+    std::set<std::string> counts, processors;
+    for (const ResultRow &row : document.rows()) {
+        if (!row.hot_loop) continue;
+        for (const auto &[name, count] : row.hot_loop->counts)
+            counts.insert(name);
+        for (const auto &[processor, cycles] : row.hot_loop->modelled_cycles)
+            processors.insert(processor);
     }
-    lines["multiply adds, share of instructions"] = {"derived/loop/multiply_add_share", "share"};
-    lines["vector loads for each multiply add"] = {"derived/loop/loads_per_multiply_add", "number"};
-    for (const auto &[name, figure] : lines) {
-        body += "<tr><td>" + escaped(name) + "</td>";
-        for (const std::size_t row : rows)
-            body += "<td class=\"n\">" + document.row_figure(row, figure.first, figure.second) + "</td>";
-        body += "</tr>";
+    std::vector<FigureColumn> columns = {
+        {"multiply adds, share of instructions", "derived/loop/multiply_add_share", "share"},
+        {"vector loads for each multiply add", "derived/loop/loads_per_multiply_add", "number"}};
+    for (const std::string &name : counts)
+        columns.push_back({spaced(name), "hot_loop/counts/" + pointer_part(name), "count"});
+    for (const std::string &processor : processors) {
+        columns.push_back({"modelled cycles on " + processor,
+                           "hot_loop/modelled_cycles/" + pointer_part(processor), "number"});
     }
-    return scrolling("<table><thead>" + head + "</tr></thead><tbody>" + body + "</tbody></table>");
-}
-
-std::string listing(const ReportDocument &document, std::size_t row) {
-    const HotLoop &loop = *document.rows()[row].hot_loop;
-    std::string text = "<div><h3>" + escaped(document.columns()[document.series(row)]) + "</h3>";
-    if (!loop.bottleneck.empty())
-        text += "<p class=\"soft\">Modelled: " + document.row_figure(row, "hot_loop/bottleneck", "text") +
-                ".</p>";
-    if (!loop.assembly.empty()) text += "<pre tabindex=\"0\">" + escaped(loop.assembly) + "</pre>";
-    return text + "</div>\n";
+    columns.push_back({"modelled bottleneck", "hot_loop/bottleneck", "text"});
+    return columns;
 }
 
 } // namespace
 
 std::string schedules_section(const ReportDocument &document) {
     std::string text;
+    const std::size_t most_lines = lines_that_fit(document);
     for (const RowGroup &group : document.groups()) {
-        const std::string body = schedules_table(document, group) + loop_nests(document, group);
+        const std::string body =
+            schedules_table(document, group) + listings(document, group, loops_of, most_lines);
         if (!body.empty())
             text += details(document.few_groups(), escaped(group.title),
                             "<p><code>" + escaped(group.text) + "</code></p>\n" + body);
     }
     if (text.empty()) return absent("No row tells its schedule.");
     return "<p>Parameters as in a tuning record. The reference is the default schedule, or the first one "
-           "where there is "
-           "no default.</p>\n" +
+           "where there is no default. Loop nests are there where <code>unstride compare --loops</code> "
+           "asked "
+           "for them: what the compiler made of the parameters, without the arithmetic; loops that became "
+           "vectors or were unrolled are none any more.</p>\n" +
            text;
 }
 
 std::string assembly_section(const ReportDocument &document) {
+    const std::string table = figure_table(document, loop_columns(document),
+                                           [](const ResultRow &row) { return row.hot_loop.has_value(); });
+    if (table.empty()) return absent("No row holds its hottest loop.");
     std::string text;
+    const std::size_t most_lines = lines_that_fit(document);
     for (const RowGroup &group : document.groups()) {
-        std::vector<std::size_t> rows;
-        std::string listings;
-        for (const std::size_t row : group.rows) {
-            if (!document.rows()[row].hot_loop) continue;
-            rows.push_back(row);
-            listings += listing(document, row);
-        }
-        if (rows.empty()) continue;
-        text += details(document.few_groups(), escaped(group.title),
-                        loop_table(document, rows) + scrolling("<div class=\"side\">" + listings + "</div>"));
+        const std::string own = listings(document, group, assembly_of, most_lines);
+        if (!own.empty()) text += details(document.few_groups(), escaped(group.title), own);
     }
-    if (text.empty()) return absent("No row holds its hottest loop.");
     return "<p>The innermost loop with most multiply-adds, one iteration of it. Cycles are <em>modelled</em> "
-           "by LLVM for "
-           "the processors named, never measured: they know neither caches nor threads.</p>\n" +
-           text;
+           "by LLVM for the processors named, never measured: they know neither caches nor threads.</p>\n" +
+           table + text;
 }
 
 std::string cost_section(const ReportDocument &document) {
-    const std::string rows = rows_by_layer(document, [&](std::size_t row) -> std::string {
-        const ResultRow &result = document.rows()[row];
-        if (!result.facts.code_bytes && !result.compile_seconds && !result.peak_bytes &&
-            !result.scratch_bytes)
-            return "";
-        const auto cell = [&](const char *member, const char *form) {
-            return "<td class=\"n\">" + document.row_figure(row, member, form) + "</td>";
-        };
-        return cell("static/code_bytes", "bytes") + cell("static/spills", "count") +
-               cell("scratch_bytes", "bytes") + cell("peak_bytes", "bytes") +
-               cell("compulsory_bytes", "bytes") + cell("compile_s", "seconds");
-    });
-    if (rows.empty()) return absent("No row tells its size or what it cost to compile.");
-    return "<p>A compile time is missing where the kernel came from the cache.</p>\n" +
-           scrolling("<table><thead><tr><th>layer</th><th>schedule</th><th class=\"n\">code</th><th "
-                     "class=\"n\">spills in "
-                     "the hottest loop</th><th class=\"n\">scratch</th><th class=\"n\">peak heap</th><th "
-                     "class=\"n\">"
-                     "tensors and weights</th><th class=\"n\">compiling</th></tr></thead><tbody>" +
-                     rows + "</tbody></table>");
+    const std::string table =
+        figure_table(document,
+                     {{"code", "static/code_bytes", "bytes"},
+                      {"spills in the hottest loop", "static/spills", "count"},
+                      {"scratch", "scratch_bytes", "bytes"},
+                      {"tensors and weights", "compulsory_bytes", "bytes"},
+                      {"compiling", "compile_s", "seconds"}},
+                     [](const ResultRow &row) {
+                         return row.facts.code_bytes || row.compile_seconds || row.scratch_bytes;
+                     });
+    if (table.empty()) return absent("No row tells its size or what it cost to compile.");
+    return "<p>Scratch is the memory that a call asks its caller for; it takes no other. A compile time is "
+           "missing where the kernel came from the cache.</p>\n" +
+           table;
 }
 
 } // namespace unstride

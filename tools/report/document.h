@@ -44,6 +44,11 @@ public:
     // The element that shows a value of the JSON; a dash where there is none.
     std::string figure(const std::string &pointer, const char *form) const;
     std::string row_figure(std::size_t row, const std::string &member, const char *form) const;
+    // The same below an element with base(row), which says where the member is.
+    std::string member_figure(std::size_t row, const std::string &member, const char *form) const;
+    static std::string base(std::size_t row); // an attribute
+    // Only its text.
+    std::string row_text(std::size_t row, const std::string &member, const char *form) const;
     // The same as an SVG text element.
     std::string svg_figure(double x, double y, const char *style, const std::string &pointer,
                            const char *form) const;
@@ -60,9 +65,16 @@ private:
     std::vector<std::size_t> series_;
 };
 
-// Rows of a table below the name of their layer: `cells` gives those of a row, nothing for one left out.
-std::string rows_by_layer(const ReportDocument &document,
-                          const std::function<std::string(std::size_t)> &cells);
+// What a column of figures shows of every row.
+struct FigureColumn {
+    std::string title, member; // "code", "static/code_bytes"
+    const char *form;
+};
+
+// A table of the rows for which `chosen`, by layer. Its header says once what the columns show, as report.h
+// describes. Nothing where no row is chosen.
+std::string figure_table(const ReportDocument &document, const std::vector<FigureColumn> &columns,
+                         const std::function<bool(const ResultRow &)> &chosen);
 
 // A member's name as a part of a JSON pointer.
 std::string pointer_part(const std::string &name);

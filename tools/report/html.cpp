@@ -76,6 +76,12 @@ std::string details(bool open, const std::string &summary, const std::string &bo
                        body);
 }
 
+std::string pixels(double value) {
+    std::string text = fmt::format("{:.1f}", value);
+    if (text.ends_with(".0")) text.resize(text.size() - 2);
+    return text;
+}
+
 PlotScale::PlotScale(double low, double high, double from, double to, bool logarithmic)
     : low_(low), high_(high), from_(from), to_(to), logarithmic_(logarithmic) {
     if (!(high_ > low_)) high_ = logarithmic ? low_ * 2 : low_ + 1;
@@ -114,17 +120,18 @@ std::vector<double> PlotScale::ticks(int wanted) const {
 }
 
 void Picture::line(double x1, double y1, double x2, double y2, const char *style) {
-    body_ += fmt::format("<path class=\"{}\" d=\"M{:.1f} {:.1f}L{:.1f} {:.1f}\"/>", style, x1, y1, x2, y2);
+    body_ += fmt::format("<path class=\"{}\" d=\"M{} {}L{} {}\"/>", style, pixels(x1), pixels(y1), pixels(x2),
+                         pixels(y2));
 }
 
 void Picture::rectangle(double x, double y, double width, double height, const char *style) {
-    body_ += fmt::format("<rect class=\"{}\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\"/>",
-                         style, x, y, width, height);
+    body_ += fmt::format("<rect class=\"{}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/>", style,
+                         pixels(x), pixels(y), pixels(width), pixels(height));
 }
 
 void Picture::text(double x, double y, std::string_view text, const char *style) {
-    body_ +=
-        fmt::format("<text class=\"{}\" x=\"{:.1f}\" y=\"{:.1f}\">{}</text>", style, x, y, escaped(text));
+    body_ += fmt::format("<text class=\"{}\" x=\"{}\" y=\"{}\">{}</text>", style, pixels(x), pixels(y),
+                         escaped(text));
 }
 
 void Picture::turned_text(double x, double y, std::string_view text, const char *style) {

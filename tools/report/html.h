@@ -28,6 +28,9 @@ std::string figure_box(const std::string &svg, const std::string &caption);
 
 std::string details(bool open, const std::string &summary, const std::string &body);
 
+// A coordinate in pixels, to a tenth: "12.5", "12".
+std::string pixels(double value);
+
 // A map of values to pixels, linear or logarithmic.
 class PlotScale {
 public:

@@ -32,22 +32,39 @@ PlotScale time_scale(const ReportDocument &document, const RowGroup &group, doub
     return {samples.front() - margin, most + margin, bottom, top, false};
 }
 
-// Dots on whole pixels, each relative to the one before: a page holds tens of thousands.
-class DotPath {
+// Points on whole pixels, each relative to the one before: a page holds tens of thousands. Dots stand apart,
+// the others are joined.
+class PointPath {
 public:
+    explicit PointPath(bool dots) : dots_(dots) {}
+
     void add(double x, double y) {
         const int to_x = static_cast<int>(std::lround(x)), to_y = static_cast<int>(std::lround(y));
-        text_ += text_.empty() ? fmt::format("M{} {}h0", to_x, to_y)
-                               : fmt::format("m{} {}h0", to_x - x_, to_y - y_);
+        if (text_.empty())
+            text_ = fmt::format("M{} {}", to_x, to_y);
+        else
+            text_ += fmt::format("{}{}{}{}", dots_ ? "m" : "l", to_x - x_, to_y < y_ ? "" : " ", to_y - y_);
+        if (dots_) text_ += "z";
         x_ = to_x;
         y_ = to_y;
     }
     const std::string &text() const { return text_; }
 
 private:
+    bool dots_;
     std::string text_;
     int x_ = 0, y_ = 0;
 };
+
+// Horizontal lines of a plot in one path, and what stands before them.
+void draw_grid(const PlotScale &y, double left, double right, Picture *picture) {
+    std::string lines;
+    for (const double tick : y.ticks(5)) {
+        lines += fmt::format("M{} {}H{}", pixels(left), pixels(y(tick)), pixels(right));
+        picture->text(left - 8, y(tick) + 4, format_time(tick), "smallend");
+    }
+    picture->path(lines, "grid");
+}
 
 void draw_samples(const ReportDocument &document, std::size_t row, const PlotScale &y, double left,
                   double width, double top, Picture *picture) {
@@ -59,8 +76,7 @@ void draw_samples(const ReportDocument &document, std::size_t row, const PlotSca
                            fmt::format("range s{}", series).c_str());
     }
     const double step = width / static_cast<double>(std::max<std::size_t>(result.samples_ns.size(), 1));
-    DotPath dots;
-    std::string minima, trace;
+    PointPath dots(true), minima(true), trace(false);
     std::size_t beyond = 0;
     double x = left + step / 2;
     for (const std::vector<double> &round : result.samples_ns) {
@@ -74,13 +90,13 @@ void draw_samples(const ReportDocument &document, std::size_t row, const PlotSca
             place += apart;
         }
         const double least = *std::min_element(round.begin(), round.end());
-        minima += fmt::format("M{:.0f} {:.1f}h0", x, y(least));
-        trace += fmt::format("{}{:.0f} {:.1f}", trace.empty() ? "M" : "L", x, y(least));
+        minima.add(x, y(least));
+        trace.add(x, y(least));
         x += step;
     }
-    picture->path(trace, fmt::format("trace s{}", series));
+    picture->path(trace.text(), fmt::format("trace s{}", series));
     picture->path(dots.text(), fmt::format("dots s{}", series));
-    picture->path(minima, fmt::format("minima s{}", series));
+    picture->path(minima.text(), fmt::format("minima s{}", series));
     if (beyond > 0) picture->text(left + width / 2, top - 4, fmt::format("↑ {} above", beyond), "smallmid");
 }
 
@@ -90,10 +106,7 @@ std::string sample_plot(const ReportDocument &document, const RowGroup &group) {
                     "Samples of " + group.title);
     const PlotScale y = time_scale(document, group, top, bottom);
     const double end = left + (width + gap) * static_cast<double>(group.rows.size()) - gap;
-    for (const double tick : y.ticks(5)) {
-        picture.line(left, y(tick), end, y(tick), "grid");
-        picture.text(left - 8, y(tick) + 4, format_time(tick), "smallend");
-    }
+    draw_grid(y, left, end, &picture);
     double x = left;
     for (const std::size_t row : group.rows) {
         picture.text(x + width / 2, 14, shortened(document.columns()[document.series(row)], 26),

@@ -53,7 +53,8 @@ std::string source_terms(const ReportDocument &document, std::size_t i) {
     text += term("versions", "unstride " + figure("tool/unstride", "text") + ", Halide " +
                                  figure("tool/halide", "text") + ", search space " +
                                  figure("tool/space", "count"));
-    text += term("commit", figure("commit", "text"));
+    text += term("generators", "<code>" + figure("tool/generators", "text") + "</code>");
+    if (!source.commit.empty()) text += term("commit", figure("commit", "text"));
     text += term("date", figure("when", "text"));
     text += term("command", "<code>" + figure("command", "text") + "</code>");
     return text + "</dl>\n";
@@ -86,27 +87,30 @@ std::string limits_table(const ReportDocument &document, std::size_t i) {
 std::string matrix_cell(const ReportDocument &document, std::size_t row, bool best) {
     const ResultRow &result = document.rows()[row];
     const RowComparison &figures = document.comparison().rows[row];
-    std::string text = best ? "<td class=\"best\">" : "<td>";
+    const auto figure = [&](const char *member, const char *form) {
+        return document.member_figure(row, member, form);
+    };
+    std::string text = fmt::format("<td{}{}>", ReportDocument::base(row), best ? " class=\"best\"" : "");
     if (result.estimate_ns) {
-        text += "<span class=\"est\">" + document.row_figure(row, "est_ns", "time") + "</span>";
-        if (figures.spread)
-            text += " <small>" + document.row_figure(row, "derived/spread", "spread") + "</small>";
+        text += "<strong>" + figure("est_ns", "time") + "</strong>";
+        if (figures.spread) text += " <small>" + figure("derived/spread", "spread") + "</small>";
         if (figures.flops) {
-            text += "<br><small>" + document.row_figure(row, "derived/flops", "flops");
-            if (figures.peak_share) text += ", " + document.row_figure(row, "derived/peak_share", "share");
+            text += "<br><small>" + figure("derived/flops", "flops");
+            if (figures.peak_share) text += ", " + figure("derived/peak_share", "share");
             text += "</small>";
         }
         text += "<br>";
     } else {
-        text +=
-            fmt::format("<span class=\"failed\">✗ {}</span><br>", document.row_figure(row, "status", "text"));
+        text += fmt::format("<span class=\"failed\">✗ {}</span><br>", figure("status", "text"));
     }
-    if (figures.speedup) text += document.row_figure(row, "derived/speedup", "ratio") + " ";
+    if (figures.speedup) text += figure("derived/speedup", "ratio") + " ";
     const char *style = figures.standing == Standing::faster   ? "verdict faster"
                         : figures.standing == Standing::slower ? "verdict slower"
                                                                : "verdict soft";
-    text += fmt::format("<span class=\"{}\" title=\"{}\">{}</span>", style, escaped(figures.reason),
-                        document.row_figure(row, "derived/verdict", "verdict"));
+    const std::string reason =
+        figures.reason.empty() ? "" : fmt::format(" title=\"{}\"", escaped(figures.reason));
+    text +=
+        fmt::format("<span class=\"{}\"{}>{}</span>", style, reason, figure("derived/verdict", "verdict"));
     return text + "</td>";
 }
 
@@ -202,7 +206,7 @@ std::string forest_plot(const ReportDocument &document, std::size_t summary) {
             picture.path(fmt::format("M{:.1f} {:.1f}H{:.1f}", x(figures.speedup->interval.low), y,
                                      x(figures.speedup->interval.high)),
                          series_class);
-        picture.marker(x(figures.speedup->value), y, series, document.rows()[row.row].text);
+        picture.marker(x(figures.speedup->value), y, series, document.rows()[row.row].layer);
         const std::string at = fmt::format("/rows/{}/derived/", row.row);
         picture.raw(document.svg_figure(right + 70, y + 4, "end", at + "speedup", "ratio"));
         picture.raw(document.svg_figure(right + 84, y + 4, "soft", at + "verdict", "verdict"));
@@ -245,6 +249,8 @@ std::string summary_cards(const ReportDocument &document) {
             count("pairs"), count("faster"), count("tie"), count("slower"));
         if (summary.failed > 0)
             cards += fmt::format(", <span class=\"failed\">✗ {} failed</span>", count("failed"));
+        if (summary.other_machine > 0)
+            cards += fmt::format(", ? {} not judged: other machine", count("other_machine"));
         if (summary.dropped > 0) cards += fmt::format("; {} without a pair", count("dropped"));
         cards += "</div></li>\n";
     }

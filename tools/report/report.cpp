@@ -10,6 +10,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <tuple>
@@ -24,7 +25,22 @@ std::string verdict_text(const std::string &verdict) {
     if (verdict == "slower") return "▼ slower";
     if (verdict == "~") return "≈ tie";
     if (verdict == "baseline") return "● baseline";
+    if (verdict == to_string(Standing::other_machine)) return "? " + verdict;
     return "– " + verdict;
+}
+
+std::string plain(const nlohmann::json &value) {
+    return value.is_string() ? value.get<std::string>()
+                             : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+// The family before its parameters.
+std::string schedule_text(const nlohmann::json &schedule) {
+    std::string text = schedule.contains("family") ? plain(schedule["family"]) : std::string();
+    for (const auto &[name, value] : schedule.items()) {
+        if (name != "family") text += fmt::format(" {}={}", name, plain(value));
+    }
+    return text;
 }
 
 using Format = std::string (*)(double);
@@ -34,20 +50,29 @@ const std::map<std::string, Format> number_forms = {
     {"ratio", format_ratio},         {"bytes", format_bytes},     {"count", format_count},
     {"error", format_error},         {"number", format_number}};
 
-// Plain text needs none.
-std::string form_attribute(std::string_view form) {
-    return form == "text" ? "" : fmt::format(" data-form=\"{}\"", form);
+// Most figures of a large page are these.
+const std::map<std::string_view, const char *> usual_forms = {
+    {"est_ns", "time"},   {"flops", "flops"},     {"peak_share", "share"}, {"spread", "spread"},
+    {"speedup", "ratio"}, {"verdict", "verdict"}, {"schedule", "schedule"}};
+
+std::string form_attribute(std::string_view pointer, std::string_view form) {
+    return form == usual_form(pointer) ? "" : fmt::format(" data-form=\"{}\"", form);
 }
 
 } // namespace
 
+std::string usual_form(std::string_view pointer) {
+    const auto form = usual_forms.find(pointer.substr(pointer.rfind('/') + 1));
+    return form == usual_forms.end() ? "text" : form->second;
+}
+
 std::string figure_text(const nlohmann::json &value, const std::string &form) {
     if (form == "verdict" && value.is_string()) return verdict_text(value.get<std::string>());
+    if (form == "schedule" && value.is_object()) return schedule_text(value);
     if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
-    if (value.is_string()) return value.get<std::string>();
     const auto format = number_forms.find(form);
     if (value.is_number() && format != number_forms.end()) return format->second(value.get<double>());
-    return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    return plain(value);
 }
 
 std::string pointer_part(const std::string &name) {
@@ -63,25 +88,33 @@ std::string pointer_part(const std::string &name) {
     return result;
 }
 
-std::string rows_by_layer(const ReportDocument &document,
-                          const std::function<std::string(std::size_t)> &cells) {
-    std::string text;
+std::string figure_table(const ReportDocument &document, const std::vector<FigureColumn> &columns,
+                         const std::function<bool(const ResultRow &)> &chosen) {
+    std::string body;
     for (const RowGroup &group : document.groups()) {
-        std::string rows;
-        std::size_t count = 0;
-        for (const std::size_t row : group.rows) {
-            const std::string own = cells(row);
-            if (own.empty()) continue;
-            rows += fmt::format("{}<td>{}</td>{}</tr>\n", count == 0 ? "" : "<tr>",
-                                escaped(document.columns()[document.series(row)]), own);
-            count++;
+        std::vector<std::size_t> rows;
+        std::copy_if(group.rows.begin(), group.rows.end(), std::back_inserter(rows),
+                     [&](std::size_t row) { return chosen(document.rows()[row]); });
+        for (const std::size_t row : rows) {
+            body += fmt::format("<tr{}>", ReportDocument::base(row));
+            if (row == rows.front()) {
+                const bool several = document.machine_groups().size() > 1;
+                body += fmt::format("<th rowspan=\"{}\">{}</th>", rows.size(),
+                                    escaped(several ? group.title : group.layer));
+            }
+            body += "<th>" + escaped(document.columns()[document.series(row)]) + "</th>";
+            for (const FigureColumn &column : columns)
+                body += "<td>" + escaped(document.row_text(row, column.member, column.form)) + "</td>";
+            body += "</tr>\n";
         }
-        if (count > 0)
-            text +=
-                fmt::format("<tr><th scope=\"rowgroup\" rowspan=\"{}\">{}</th>{}", count,
-                            escaped(document.machine_groups().size() > 1 ? group.title : group.layer), rows);
     }
-    return text;
+    if (body.empty()) return "";
+    std::string head = "<th>layer</th><th>schedule</th>";
+    for (const FigureColumn &column : columns)
+        head += fmt::format("<th data-json=\"{}\"{}>{}</th>", escaped(column.member),
+                            form_attribute(column.member, column.form), escaped(column.title));
+    return scrolling("<table class=\"figures\"><thead><tr>" + head + "</tr></thead>\n<tbody>" + body +
+                     "</tbody></table>");
 }
 
 ReportDocument::ReportDocument(const Comparison &comparison)
@@ -119,8 +152,24 @@ bool ReportDocument::has(const std::string &pointer) const {
 
 std::string ReportDocument::figure(const std::string &pointer, const char *form) const {
     if (!has(pointer)) return "–";
-    return fmt::format("<span data-json=\"{}\"{}>{}</span>", escaped(pointer), form_attribute(form),
+    return fmt::format("<span data-json=\"{}\"{}>{}</span>", escaped(pointer), form_attribute(pointer, form),
                        escaped(figure_text(json_.at(nlohmann::json::json_pointer(pointer)), form)));
+}
+
+std::string ReportDocument::base(std::size_t row) {
+    return fmt::format(" data-at=\"/rows/{}/\"", row);
+}
+
+std::string ReportDocument::row_text(std::size_t row, const std::string &member, const char *form) const {
+    const std::string pointer = fmt::format("/rows/{}/{}", row, member);
+    return has(pointer) ? figure_text(json_.at(nlohmann::json::json_pointer(pointer)), form) : "–";
+}
+
+std::string ReportDocument::member_figure(std::size_t row, const std::string &member,
+                                          const char *form) const {
+    if (!has(fmt::format("/rows/{}/{}", row, member))) return "–";
+    return fmt::format("<span data-json=\"{}\"{}>{}</span>", escaped(member), form_attribute(member, form),
+                       escaped(row_text(row, member, form)));
 }
 
 std::string ReportDocument::row_figure(std::size_t row, const std::string &member, const char *form) const {
@@ -130,10 +179,9 @@ std::string ReportDocument::row_figure(std::size_t row, const std::string &membe
 std::string ReportDocument::svg_figure(double x, double y, const char *style, const std::string &pointer,
                                        const char *form) const {
     if (!has(pointer)) return "";
-    return fmt::format(
-        "<text class=\"{}\" x=\"{:.1f}\" y=\"{:.1f}\" data-json=\"{}\" data-form=\"{}\">{}</text>", style, x,
-        y, escaped(pointer), form,
-        escaped(figure_text(json_.at(nlohmann::json::json_pointer(pointer)), form)));
+    return fmt::format("<text class=\"{}\" x=\"{}\" y=\"{}\" data-json=\"{}\"{}>{}</text>", style, pixels(x),
+                       pixels(y), escaped(pointer), form_attribute(pointer, form),
+                       escaped(figure_text(json_.at(nlohmann::json::json_pointer(pointer)), form)));
 }
 
 std::string html_report(const Comparison &comparison) {

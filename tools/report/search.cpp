@@ -1,4 +1,5 @@
 // How schedules were found: the course of each search, and what look-up answered.
+#include "tools/compare/derived.h"
 #include "tools/compare/units.h"
 #include "tools/report/document.h"
 #include "tools/report/html.h"
@@ -7,7 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,9 @@ bool timed(const Trial &trial) {
     return trial.status == TuningStatus::ok && trial.estimate_ns.has_value();
 }
 
-// Best so far against trials; what failed stands as a tick on the axis.
-std::string search_curve(const SearchLog &search) {
+// Best so far at the place of each trial on an axis; what failed stands as a tick on it.
+std::string search_curve(const SearchLog &search, const std::vector<double> &places, const char *axis,
+                         const std::string &caption) {
     double best = 0, worst = 0;
     for (const Trial &trial : search.trials) {
         if (!timed(trial)) continue;
@@ -29,8 +31,8 @@ std::string search_curve(const SearchLog &search) {
     }
     if (best == 0) return "";
     constexpr double left = 76, right = 880, top = 14, bottom = 230;
-    Picture picture(910, 282, "Course of the search");
-    const PlotScale x(1, static_cast<double>(search.trials.size()), left, right, false);
+    Picture picture(910, 282, fmt::format("Course of the search over {}", axis));
+    const PlotScale x(places.front(), places.back(), left, right, false);
     const PlotScale y(best * 0.95, std::min(worst, best * 4) * 1.05, bottom, top, true);
     for (const double tick : y.ticks(5)) {
         picture.line(left, y(tick), right, y(tick), "grid");
@@ -45,12 +47,12 @@ std::string search_curve(const SearchLog &search) {
     double least = 0;
     for (std::size_t i = 0; i < search.trials.size(); i++) {
         const Trial &trial = search.trials[i];
-        const double place = x(static_cast<double>(i + 1));
+        const double place = x(places[i]);
         if (!timed(trial)) {
-            failures += fmt::format("M{:.1f} {:.1f}v8", place, bottom + 3);
+            failures += fmt::format("M{:.0f} {:.0f}v8", place, bottom + 3);
             continue;
         }
-        dots += fmt::format("M{:.1f} {:.1f}h0", place, y(*trial.estimate_ns));
+        dots += fmt::format("M{:.0f} {:.0f}h0", place, y(*trial.estimate_ns));
         if (least != 0 && *trial.estimate_ns >= least) continue;
         course += least == 0 ? fmt::format("M{:.1f} {:.1f}", place, y(*trial.estimate_ns))
                              : fmt::format("H{:.1f}V{:.1f}", place, y(*trial.estimate_ns));
@@ -59,11 +61,26 @@ std::string search_curve(const SearchLog &search) {
     picture.path(dots, "dots s0");
     picture.path(course + fmt::format("H{:.1f}", right), "trace s0");
     picture.path(failures, "fail");
-    picture.text((left + right) / 2, 272, "trials, in the order of the log", "smallmid");
-    return figure_box(
-        picture.finished(),
+    picture.text((left + right) / 2, 272, axis, "smallmid");
+    return figure_box(picture.finished(), caption);
+}
+
+std::string search_curves(const SearchLog &search) {
+    std::vector<double> order(search.trials.size());
+    std::iota(order.begin(), order.end(), 1.0);
+    std::string text = search_curve(
+        search, order, "trials, in the order of the log",
         "How to read: a dot is the time of one trial, at the top edge all that took 4 times the best or "
         "more; the line is the best so far. Ticks below the axis are trials that gave no time.");
+    const auto seconds = trial_seconds(search);
+    if (seconds && seconds->back() > 0) {
+        text += search_curve(
+            search, *seconds, "seconds of searching",
+            fmt::format("How to read: the same by when each trial was recorded. Pauses of more than {:.0f} "
+                        "minutes count as that long.",
+                        longest_trial_seconds / 60));
+    }
+    return text;
 }
 
 // The best tenth of the trials, each a line through the values of its parameters.
@@ -137,11 +154,19 @@ std::string search_body(const ReportDocument &document, std::size_t i) {
     const std::string at = fmt::format("/searches/{}", i);
     const nlohmann::json &derived = document.json()["searches"][i]["derived"];
     std::string text = "<p>" + document.figure(at + "/derived/tried", "count") + " trials";
-    if (search.space)
-        text += ", " + document.figure(at + "/derived/space_share", "share") + " of a space of " +
-                document.figure(at + "/space", "count");
-    text += "; the best, trial " + document.figure(at + "/derived/best_trial", "count") + ", took " +
-            document.figure(at + "/derived/best_ns", "time") + ".";
+    if (derived.contains("seconds"))
+        text += " in " + document.figure(at + "/derived/seconds", "seconds") + " of searching";
+    if (derived.contains("space_share"))
+        text += "; " + document.figure(at + "/space_tried", "count") + " of the " +
+                document.figure(at + "/space", "count") + " schedules in the search space were tried, " +
+                document.figure(at + "/derived/space_share", "share");
+    if (derived.contains("best_ns")) {
+        text += "; the best, trial " + document.figure(at + "/derived/best_trial", "count");
+        if (derived.contains("best_s"))
+            text += " after " + document.figure(at + "/derived/best_s", "seconds");
+        text += ", took " + document.figure(at + "/derived/best_ns", "time");
+    }
+    text += ".";
     if (derived.contains("failed")) {
         text += " Without a time:";
         const char *separator = " ";
@@ -152,7 +177,7 @@ std::string search_body(const ReportDocument &document, std::size_t i) {
         }
         text += ".";
     }
-    text += "</p>\n" + search_curve(search);
+    text += "</p>\n" + search_curves(search);
     if (derived.contains("parameters")) {
         text += parallel_coordinates(search, derived["parameters"]);
         text += parameter_table(document, at, derived["parameters"]);
@@ -181,21 +206,15 @@ std::string search_section(const ReportDocument &document) {
 }
 
 std::string lookup_section(const ReportDocument &document) {
-    const std::string rows = rows_by_layer(document, [&](std::size_t row) -> std::string {
-        if (document.rows()[row].contender.grade.empty()) return "";
-        return fmt::format("<td>{}</td><td>{}</td><td class=\"n\">{}</td>",
-                           document.row_figure(row, "contender/grade", "text"),
-                           document.row_figure(row, "contender/record", "text"),
-                           document.row_figure(row, "derived/default_over", "ratio"));
-    });
-    if (rows.empty()) return absent("No schedule here was looked up.");
+    const std::string table = figure_table(document,
+                                           {{"grade", "contender/grade", "text"},
+                                            {"record", "contender/record", "text"},
+                                            {"default ÷ found", "derived/default_over", "ratio"}},
+                                           [](const ResultRow &row) { return !row.contender.grade.empty(); });
+    if (table.empty()) return absent("No schedule here was looked up.");
     return "<p>How good the database's answer is for each layer, and what it is worth: the time of the "
-           "default "
-           "schedule over the time of the one that was found.</p>\n" +
-           scrolling("<table><thead><tr><th>layer</th><th>schedule</th><th>grade</th><th>record</th><th "
-                     "class=\"n\">"
-                     "default ÷ found</th></tr></thead><tbody>" +
-                     rows + "</tbody></table>");
+           "default schedule over the time of the one that was found.</p>\n" +
+           table;
 }
 
 } // namespace unstride

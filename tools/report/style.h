@@ -38,12 +38,13 @@ th{font-weight:600;color:var(--soft)}
 thead th{border-bottom:1.5px solid var(--soft);vertical-align:bottom}
 tbody th{color:var(--ink);max-width:290px;white-space:normal;overflow-wrap:anywhere;min-width:120px}
 tbody th small{display:block;color:var(--soft);font-weight:400}
-td.n,th.n{text-align:right}
+td.n,th.n,.figures td,.figures th[data-json]{text-align:right}
+.figures tbody th{font-weight:400}.figures thead th{white-space:normal;min-width:72px}
 td.wrap{white-space:normal;min-width:240px;max-width:560px;overflow-wrap:anywhere}
 tfoot td,tfoot th{border-bottom:0;border-top:1.5px solid var(--soft);color:var(--ink)}
 .matrix td{padding-right:22px;line-height:1.45}
-.matrix .est{font-weight:600;font-size:14px}
-.matrix .best .est{border-bottom:2px solid currentColor}
+.matrix strong{font-weight:600;font-size:14px}
+.matrix .best strong{border-bottom:2px solid currentColor}
 .none,.soft,.matrix small{color:var(--soft)}
 .faster{color:var(--good)}.slower,.failed{color:var(--bad)}
 .verdict{white-space:nowrap;font-weight:600}

@@ -1,7 +1,8 @@
 /* Checks or times the libraries of its table (measure_table.h), each of one and the same layer: the
  * candidates.
  *
- * usage: measure check|time KEY=VALUE...
+ * usage: measure machine
+ *        measure check|time KEY=VALUE...
  *   folder=DIR      raw numbers in the byte order of the machine: input, weights, bias, scale, prelu, add
  *                   (f32, what the layer has of these), expected (f64), bound (f32): an output is right if it
  *                   is no further than its bound from what is expected
@@ -13,9 +14,11 @@
  *   rounds=R samples=M milliseconds=T cold=0|1 seed=N instruction_set=NAME (of the probe; "-": none)
  *
  * Standard output has one line of JSON for everything that happened, written at once, so that a program that
- * was ended leaves what it knew. {"start":I} comes before candidate I is run. Exit codes: measure_memory.h.
+ * was ended leaves what it knew. {"start":I} comes before candidate I is run. `machine` prints one line about
+ * the machine and needs no candidates. Exit codes: measure_memory.h.
  */
 #include "limits.h"
+#include "machine.h"
 #include "measure_memory.h"
 #include "measure_table.h"
 
@@ -303,8 +306,26 @@ static void run_and_wait(const candidate *which) {
 
 /* --- check --- */
 
+typedef struct call_facts {
+    double nanoseconds;
+    size_t scratch_bytes; /* that it asks its caller for */
+    uint64_t output;      /* see hash_of_output() */
+} call_facts;
+
+/* FNV-1a over the bits of all numbers: equal for outputs that are equal in every bit. */
+static uint64_t hash_of_output(const float *values, const output_layout *layout) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < layout->elements; i++) {
+        uint32_t bits;
+        if (i % layout->pitch >= layout->row) continue;
+        memcpy(&bits, &values[i], sizeof bits);
+        hash = (hash ^ bits) * 0x100000001b3u;
+    }
+    return hash;
+}
+
 /* One candidate with its tensors flush with the guards on one side. */
-static void check_once(const problem *what, int index, enum flush flush, errors *found, double *nanoseconds) {
+static call_facts check_once(const problem *what, int index, enum flush flush, errors *found) {
     const output_layout layout = lay_out(what, flush == flush_start);
     candidate which = make_candidate(what, index, flush);
     block input = make_block("the input", what->input_count * sizeof(float), flush, sizeof(float));
@@ -335,27 +356,29 @@ static void check_once(const problem *what, int index, enum flush flush, errors 
         if (!surroundings_untouched(written[i]))
             snprintf(found->problem, sizeof found->problem, "wrote outside of %s", written[i]->name);
     }
+    const uint64_t hash = hash_of_output(output.data, &layout);
     const double start = seconds_now();
     run_and_wait(&which);
-    *nanoseconds = (seconds_now() - start) * 1e9;
+    const call_facts facts = {(seconds_now() - start) * 1e9, which.arguments.scratch_bytes, hash};
 
     block *const all[] = {&which.packed, &which.scratch, &input, &add, &output};
     for (int i = 0; i < 5; i++)
         free_block(all[i]);
+    return facts;
 }
 
 static int check_candidates(const problem *what) {
     int wrong = 0;
     for (int i = 0; i < measured_count; i++) {
         errors found = {0};
-        double nanoseconds = 0, ignored;
         tell("{\"start\":%d}", i);
-        check_once(what, i, flush_end, &found, &nanoseconds);
-        if (found.problem[0] == 0) check_once(what, i, flush_start, &found, &ignored);
+        const call_facts facts = check_once(what, i, flush_end, &found);
+        if (found.problem[0] == 0) check_once(what, i, flush_start, &found);
         wrong += found.problem[0] != 0;
         tell("{\"candidate\":%d,\"problem\":\"%s\",\"max_relative\":%.6g,\"max_ulp\":%.6g,\"ns\":%.1f,"
-             "\"threads\":%d}",
-             i, found.problem, found.relative, found.ulp, nanoseconds, measured_libraries[i]()->threads());
+             "\"scratch_bytes\":%zu,\"output\":\"%016" PRIx64 "\",\"threads\":%d}",
+             i, found.problem, found.relative, found.ulp, facts.nanoseconds, facts.scratch_bytes,
+             facts.output, measured_libraries[i]()->threads());
     }
     return wrong == 0 ? 0 : exit_wrong;
 }
@@ -505,6 +528,13 @@ static int time_candidates(const problem *what) {
     return count == measured_count ? 0 : exit_wrong;
 }
 
+static void tell_machine(void) {
+    const machine_facts machine = read_machine();
+    tell("{\"vendor\":\"%s\",\"model\":\"%s\",\"gpu\":\"\",\"l1d_bytes\":%" PRId64 ",\"l2_bytes\":%" PRId64
+         ",\"threads\":%d}",
+         machine.vendor, machine.model, machine.l1d_bytes, machine.l2_bytes, machine.threads);
+}
+
 /* --- --- */
 
 /* Ends the program by SIGALRM after `seconds`, and refuses it more address space than `memory`. */
@@ -521,8 +551,12 @@ int main(int argc, char **argv) {
     argument_count = argc;
     argument_texts = argv;
     const char *mode = argc > 1 ? argv[1] : "";
+    if (strcmp(mode, "machine") == 0) {
+        tell_machine();
+        return 0;
+    }
     if (strcmp(mode, "check") != 0 && strcmp(mode, "time") != 0)
-        fail("usage", "measure check|time KEY=VALUE...");
+        fail("usage", "measure machine, or measure check|time KEY=VALUE...");
     limit_program(number("seconds"), number("memory"));
     report_faults();
     const problem what = read_problem();

@@ -5,6 +5,6 @@
 #include "unstride/unstride.h"
 
 extern const unstride_library *(*const measured_libraries[])(void);
-extern const int measured_count; /* at least one; the same library may stand there several times */
+extern const int measured_count; /* 0 for `measure machine`; a library may stand there several times */
 
 #endif

@@ -88,7 +88,7 @@ Outcome<CheckedCandidate> ModelTuning::check(const Candidate &candidate) {
         options.check_limit = std::chrono::minutes(5); // of an emulator
         auto opened = MeasuringSession::open(run_.layer(), run_.target(), run_.context().installation,
                                              run_.context().runner, run_.folder(), options);
-        if (!opened) return Failure{TuningStatus::resource_limit, opened.error()};
+        if (!opened) return Failure{TuningStatus::resource_limit, opened.error(), true};
         session_.emplace(std::move(*opened));
     }
     return session_->check(candidate);
@@ -109,6 +109,7 @@ Result<std::optional<TuningRecord>> ModelTuning::checked_record(const Modelled &
     }
     record.status = TuningStatus::modelled;
     record.correctness = checked->correctness;
+    record.scratch_bytes = checked->scratch_bytes;
     return std::optional(std::move(record));
 }
 

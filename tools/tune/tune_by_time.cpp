@@ -119,6 +119,7 @@ Result<bool> TimedTuning::check(const Candidate &candidate) {
 TuningRecord TimedTuning::timed_record(const Candidate &candidate, const Rounds &rounds) const {
     TuningRecord record = run_.record(candidate);
     record.correctness = found(candidate).correctness;
+    record.scratch_bytes = found(candidate).scratch_bytes;
     record.samples_ns = rounds;
     const Estimate figures = estimate(rounds);
     record.estimate_ns = figures.value;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
+#include <map>
 #include <unistd.h>
 
 namespace unstride {
@@ -36,6 +37,10 @@ std::size_t failures_of(const TuneResult &result) {
     for (const auto &[status, tally] : result.failures)
         count += tally.count;
     return count;
+}
+
+std::string carry_detail(const CarryResult &result) {
+    return result.end == CarryEnd::changed ? "the code changed: tune again" : result.detail;
 }
 
 std::string first_line(const std::string &text) {
@@ -106,6 +111,36 @@ std::string verify_table(const std::vector<VerifyResult> &results) {
         if (!result.detail.empty()) text += fmt::format("  {}\n", result.detail);
     }
     return text;
+}
+
+std::string carry_table(const std::vector<CarryResult> &results) {
+    std::map<std::string, std::map<CarryEnd, std::size_t>> counts;
+    for (const CarryResult &result : results)
+        counts[result.instruction_set][result.end]++;
+    std::string text =
+        fmt::format("{:<8} {:>8} {:>8} {:>8} {:>8}\n", "set", "carried", "changed", "unknown", "failed");
+    for (auto &[instruction_set, count] : counts) {
+        text += fmt::format("{:<8} {:>8} {:>8} {:>8} {:>8}\n", instruction_set, count[CarryEnd::carried],
+                            count[CarryEnd::changed], count[CarryEnd::unknown],
+                            count[CarryEnd::unbuilt] + count[CarryEnd::unwritten]);
+    }
+    for (const CarryResult &result : results) {
+        if (result.end == CarryEnd::carried) continue;
+        text += fmt::format("{}: {} {}: {}\n  {}\n", result.place, result.instruction_set,
+                            result.baseline ? "default" : "chosen", carry_detail(result), result.layer);
+    }
+    return text;
+}
+
+nlohmann::ordered_json to_json(const CarryResult &result) {
+    nlohmann::ordered_json json = {{"layer", result.layer},
+                                   {"instruction_set", result.instruction_set},
+                                   {"machine", to_json(result.machine)},
+                                   {"place", result.place},
+                                   {"record", result.baseline ? "default" : "chosen"},
+                                   {"verdict", to_string(result.end)}};
+    if (result.end != CarryEnd::carried) json["detail"] = carry_detail(result);
+    return json;
 }
 
 nlohmann::ordered_json to_json(const TuneResult &result) {

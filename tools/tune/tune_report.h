@@ -1,6 +1,7 @@
-// What `unstride tune` and `unstride tune verify` print.
+// What `unstride tune` and its subcommands print.
 #pragma once
 
+#include "tools/tune/carry.h"
 #include "tools/tune/tuner.h"
 #include "tools/tune/verify.h"
 
@@ -32,9 +33,12 @@ private:
 
 // A line for each result, then the failures of each with the first error of each kind.
 std::string tune_table(const std::vector<TuneResult> &results);
+// How many became what of each instruction set, then those that were not carried.
+std::string carry_table(const std::vector<CarryResult> &results);
 std::string verify_table(const std::vector<VerifyResult> &results);
 
 nlohmann::ordered_json to_json(const TuneResult &result);
 nlohmann::ordered_json to_json(const VerifyResult &result);
+nlohmann::ordered_json to_json(const CarryResult &result);
 
 } // namespace unstride

@@ -1,7 +1,6 @@
 // Chooses between timing and modelling; the steps of either are in strategies.h.
 #include "tools/tune/tuner.h"
 
-#include "tools/library/host_machine.h"
 #include "tools/tune/strategies.h"
 
 #include <fmt/format.h>
@@ -15,14 +14,6 @@ namespace unstride {
 namespace fs = std::filesystem;
 
 namespace {
-
-// Programs on another machine run on one that nobody named.
-Machine machine_of(const TuneContext &context, const TuneSettings &settings) {
-    if (!context.runner.here() || context.runner.emulated()) return {};
-    Machine machine = host_machine();
-    if (settings.threads > 0) machine.threads = settings.threads;
-    return machine;
-}
 
 TuneResult failed(const Layer &layer, const TargetFacts &facts, std::string why) {
     TuneResult result;
@@ -69,7 +60,9 @@ const char *to_string(TuneEnd end) {
 
 TuneResult tune(const Layer &layer, const Target &target, const TargetFacts &facts,
                 const TuneContext &context, const TuneSettings &settings) {
-    auto run = TuningRun::start(layer, target, facts, context, settings, machine_of(context, settings));
+    Machine machine = context.machine;
+    if (settings.threads > 0 && machine != Machine{}) machine.threads = settings.threads;
+    auto run = TuningRun::start(layer, target, facts, context, settings, machine);
     if (!run) return failed(layer, facts, run.error());
     if ((*run)->known().finished && !settings.force) {
         return (*run)->result(TuneEnd::skipped, "the database holds what an earlier search chose; --force "

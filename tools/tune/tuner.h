@@ -50,6 +50,7 @@ struct TuneContext {
     const Database &database;            // as it was when the command began
     std::filesystem::path database_path; // that records are added to: a folder or a .jsonl file
     Runner &runner;                      // one that emulates gives modelled records
+    Machine machine;                     // that its programs run on, see machine_of()
 };
 
 enum class TuneEnd {

@@ -224,6 +224,7 @@ Result<void> TuningRun::conclude(const TuningRecord &record, std::optional<doubl
 }
 
 Result<void> TuningRun::conclude(TuningRecord record, const Failure &failure) {
+    if (failure.of_environment) return Error{failure.detail};
     record.status = failure.status;
     record.detail = failure.detail.substr(0, longest_detail);
     return conclude(record, std::optional<double>{});

@@ -56,7 +56,8 @@ public:
     TuningRecord record(const ScheduleRecord &schedule) const;
     TuningRecord record(const Candidate &candidate) const;
 
-    // Adds a record to the database and tells the search; `cost` as Search::tell takes it.
+    // Adds a record to the database and tells the search; `cost` as Search::tell takes it. A failure of the
+    // environment is no record but an error.
     Result<void> conclude(const TuningRecord &record, std::optional<double> cost);
     Result<void> conclude(TuningRecord record, const Failure &failure);
 

@@ -68,8 +68,20 @@ bool is_moderate(const Layer &layer) {
            costs(*convolution, timed.input.batch, timed.input.spatial).multiplications <= moderate;
 }
 
-std::string told(const Failure &failure) {
-    return fmt::format("{}: {}", to_string(failure.status), failure.detail);
+// What a busy or incomplete machine can cause says nothing about the schedule.
+bool is_wrong(const Failure &failure) {
+    const TuningStatus statuses[] = {TuningStatus::constraint, TuningStatus::generator_error,
+                                     TuningStatus::run_crash, TuningStatus::wrong_answer};
+    return !failure.of_environment &&
+           std::count(std::begin(statuses), std::end(statuses), failure.status) > 0;
+}
+
+CheckFailure told(const Failure &failure) {
+    return {is_wrong(failure), fmt::format("{}: {}", to_string(failure.status), failure.detail)};
+}
+
+CheckFailure unknown(const std::string &why) {
+    return {false, why};
 }
 
 // Where and with what a schedule is tried.
@@ -89,20 +101,22 @@ struct Workplace {
         options.seed = seed;
         return MeasuringSession::open(layer, target, installation, runner, folder, options);
     }
-    Result<void> check(const Layer &layer, const ScheduleRecord &schedule) const {
+    std::optional<CheckFailure> check(const Layer &layer, const ScheduleRecord &schedule) const {
         const auto candidate = build(layer, schedule);
-        if (!candidate) return Error{told(candidate.failure())};
+        if (!candidate) return told(candidate.failure());
         const auto opened = session(layer);
-        if (!opened) return Error{opened.error()};
+        if (!opened) return unknown(opened.error());
         const auto checked = opened->check(*candidate);
-        if (checked) return {};
-        return Error{fmt::format("{}\n  in {}", told(checked.failure()), print_chain(layer))};
+        if (checked) return std::nullopt;
+        CheckFailure failure = told(checked.failure());
+        failure.detail += "\n  in " + print_chain(layer);
+        return failure;
     }
-    Result<void> check_odd(const Layer &layer, const ScheduleRecord &schedule) const {
+    std::optional<CheckFailure> check_odd(const Layer &layer, const ScheduleRecord &schedule) const {
         for (const Layer &variant : odd_variants(layer, facts, schedule)) {
-            if (auto checked = check(variant, schedule); !checked) return checked;
+            if (auto failure = check(variant, schedule)) return failure;
         }
-        return {};
+        return std::nullopt;
     }
 };
 
@@ -130,20 +144,20 @@ std::vector<ScheduleRecord> contenders(const Database &database, const DatabaseE
 }
 
 // Times the chosen schedule beside what could be faster.
-Result<void> time_again(const Database &database, const DatabaseEntry &entry, const Layer &layer,
-                        const Workplace &place, VerifyResult *result) {
+std::optional<CheckFailure> time_again(const Database &database, const DatabaseEntry &entry,
+                                       const Layer &layer, const Workplace &place, VerifyResult *result) {
     const auto session = place.session(layer);
-    if (!session) return Error{session.error()};
+    if (!session) return unknown(session.error());
     const auto lowered = lower(layer);
     const ScheduleRecord base = analytic_default(std::get<PhaseConvolution>(lowered), place.facts);
     std::vector<Candidate> candidates;
     for (const ScheduleRecord &schedule : contenders(database, entry, base)) {
         auto built = place.build(layer, schedule);
         const bool chosen = schedule == database.schedule(entry);
-        if (!built && chosen) return Error{told(built.failure())};
+        if (!built && chosen) return told(built.failure());
         if (!built) continue; // not in use
         const auto checked = session->check(*built);
-        if (!checked && chosen) return Error{told(checked.failure())};
+        if (!checked && chosen) return told(checked.failure());
         if (checked) candidates.push_back(*std::move(built));
     }
     std::vector<const Candidate *> together;
@@ -152,9 +166,9 @@ Result<void> time_again(const Database &database, const DatabaseEntry &entry, co
     TimingProtocol protocol;
     protocol.seed = place.seed;
     const auto timing = session->time(together, protocol);
-    if (!timing) return Error{timing.error()};
+    if (!timing) return unknown(timing.error());
     const auto &own = timing->candidates[0];
-    if (!own) return Error{told(own.failure())};
+    if (!own) return told(own.failure());
     for (std::size_t i = 1; i < candidates.size(); i++) {
         if (!timing->candidates[i]) continue;
         const Rounds &other = *timing->candidates[i];
@@ -167,7 +181,7 @@ Result<void> time_again(const Database &database, const DatabaseEntry &entry, co
             fmt::format("{} takes {:.3f} of its time; tune the layer again with --force",
                         is_base ? "the analytic default" : "another recorded schedule", 1 / slower.value);
     }
-    return {};
+    return std::nullopt;
 }
 
 } // namespace
@@ -182,18 +196,21 @@ const char *to_string(VerifyEnd end) {
         return "wrong";
     case VerifyEnd::untimed:
         return "right, not timed";
+    case VerifyEnd::unknown:
+        return "unknown";
     }
     return "";
 }
 
-Result<void> check_on_odd_sizes(const Layer &layer, const Target &target, const TargetFacts &facts,
-                                const ScheduleRecord &schedule, const Installation &installation,
-                                Runner &runner, std::uint64_t seed) {
+std::optional<CheckFailure> check_on_odd_sizes(const Layer &layer, const Target &target,
+                                               const TargetFacts &facts, const ScheduleRecord &schedule,
+                                               const Installation &installation, Runner &runner,
+                                               std::uint64_t seed) {
     const auto folder = make_temporary_folder("unstride-verify");
-    if (!folder) return Error{folder.error()};
+    if (!folder) return unknown(folder.error());
     const Workplace place{target, facts, installation, runner, folder->path(), seed};
     if (is_moderate(layer)) {
-        if (auto checked = place.check(layer, schedule); !checked) return checked;
+        if (auto failure = place.check(layer, schedule)) return failure;
     }
     return place.check_odd(layer, schedule);
 }
@@ -216,26 +233,26 @@ VerifyResult verify(const Database &database, const DatabaseEntry &entry, const 
     result.layer = layer.name;
     result.instruction_set = facts.instruction_set;
     result.place = database.place(entry);
-    const auto wrong = [&](const std::string &why) {
-        result.end = VerifyEnd::wrong;
-        result.detail = why;
+    const auto failed = [&](const CheckFailure &failure) {
+        result.end = failure.wrong ? VerifyEnd::wrong : VerifyEnd::unknown;
+        result.detail = failure.detail;
         return result;
     };
     const ScheduleRecord &schedule = database.schedule(entry);
-    if (!suits(layer, facts, schedule)) return wrong("the schedule does not fit the layer any more");
+    if (!suits(layer, facts, schedule)) return failed({true, "the schedule does not fit the layer any more"});
     const auto folder = make_temporary_folder("unstride-verify");
-    if (!folder) return wrong(folder.error());
+    if (!folder) return failed(unknown(folder.error()));
     const Workplace place{target, facts, installation, runner, folder->path(), seed};
-    if (auto checked = place.check_odd(layer, schedule); !checked) return wrong(checked.error());
+    if (const auto failure = place.check_odd(layer, schedule)) return failed(*failure);
 
     const bool timed = entry.status == TuningStatus::ok && database.machine(entry) == machine &&
                        runner.here() && !runner.emulated();
     if (!timed) {
-        if (auto checked = place.check(layer, schedule); !checked) return wrong(checked.error());
+        if (const auto failure = place.check(layer, schedule)) return failed(*failure);
         result.end = VerifyEnd::untimed;
         return result;
     }
-    if (auto done = time_again(database, entry, layer, place, &result); !done) return wrong(done.error());
+    if (const auto failure = time_again(database, entry, layer, place, &result)) return failed(*failure);
     return result;
 }
 

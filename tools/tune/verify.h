@@ -17,19 +17,27 @@
 
 namespace unstride {
 
+// Why a schedule is not known to be right.
+struct CheckFailure {
+    bool wrong = true; // else nothing is known: a limit of time or memory, a tool or a file was in the way
+    std::string detail;
+};
+
 // Builds a schedule anew for the layer with its sizes open and compares it with the double-precision
 // reference on small and odd ones with several images; where the schedule does not do for open sizes, two odd
-// ones are built each by itself. Layers of moderate size are also compared on their own. The error is what is
-// wrong.
-Result<void> check_on_odd_sizes(const Layer &layer, const Target &target, const TargetFacts &facts,
-                                const ScheduleRecord &schedule, const Installation &installation,
-                                Runner &runner, std::uint64_t seed = 1);
+// ones are built each by itself. Layers of moderate size are also compared on their own. Nothing if it is
+// right.
+std::optional<CheckFailure> check_on_odd_sizes(const Layer &layer, const Target &target,
+                                               const TargetFacts &facts, const ScheduleRecord &schedule,
+                                               const Installation &installation, Runner &runner,
+                                               std::uint64_t seed = 1);
 
 enum class VerifyEnd {
     ok,
     stale,   // right, but another schedule is faster by now
-    wrong,   // cannot be built, or differs from the reference
+    wrong,   // the generator refuses it, it crashes, or differs from the reference
     untimed, // right; recorded on another machine, so it is not timed
+    unknown, // could not be checked: see CheckFailure
 };
 
 const char *to_string(VerifyEnd end);
