@@ -217,18 +217,20 @@ void choose_task(const PhaseConvolution &layer, const TargetFacts &target, Recor
     record->strip = 0;
     if constexpr (std::is_same_v<Record, CpuDirect>) {
         // Every task reads all weights it computes with. Where they are many and the image is small, a task
-        // takes the whole image and one block of channels, so that each weight is read once.
+        // takes half of the image or all of it and one block of channels, so that each weight is read once or
+        // twice.
         const std::int64_t blocks =
             divide_up(layer.kernel_output_channels(), record->lanes * record->vectors);
-        const std::int64_t weights = static_cast<std::int64_t>(taps_of_all_phases(layer)) *
-                                     layer.channels_per_output() * layer.kernel_output_channels() *
-                                     static_cast<std::int64_t>(sizeof(float));
-        const bool whole_image = layer.y().output_size != dynamic_size &&
-                                 layer.x().output_size != dynamic_size && fits(0, static_cast<int>(tiles_y));
-        if (whole_image && blocks >= 4 && weights > 8 * target.l2_bytes && divides_channels(layer, *record)) {
-            record->rows = static_cast<int>(tiles_y);
-            record->split_blocks = true;
-            return;
+        const bool fixed = layer.y().output_size != dynamic_size && layer.x().output_size != dynamic_size;
+        if (fixed && blocks >= 4 && streams_weights(layer, target) && divides_channels(layer, *record)) {
+            Record split = *record;
+            split.split_blocks = true;
+            for (const std::int64_t parts : {1, 2}) {
+                split.rows = static_cast<int>(divide_up(tiles_y, parts));
+                if (violated_constraint(layer, target, {split})) continue;
+                *record = split;
+                return;
+            }
         }
     }
     if (!fits(0, 1)) {
@@ -356,6 +358,11 @@ CpuChannelwise channelwise_default(const PhaseConvolution &layer, const TargetFa
     }
     const std::int64_t phases = layer.x().phase_count();
     record.unroll_phases = phases <= 8 ? static_cast<int>(phases) : 4;
+    // A last vector that overlaps the one before it waits for it, unless all vectors of a pixel are unrolled.
+    if (!record.lanes_along_x && layer.output_channels % record.lanes != 0) {
+        while (record.unroll_phases > 1 && !record.unrolls_vectors(layer.output_channels))
+            record.unroll_phases /= 2;
+    }
     // Planes make tasks of their own.
     const std::int64_t height = outputs_of_phase(layer.y());
     record.rows = static_cast<int>(record.lanes_along_x && layer.output_channels >= 8

@@ -42,8 +42,7 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
         order = {lane, vars.q[0], block};
     } else {
         output.split(c, block, lane, record.lanes, tail).vectorize(lane);
-        const std::int64_t blocks = (layer.output_channels + record.lanes - 1) / record.lanes;
-        if (blocks * record.unroll_phases <= 8) output.unroll(block);
+        if (record.unrolls_vectors(layer.output_channels)) output.unroll(block);
         order = {lane, block, vars.q[0], u};
         if (staged_pixels(layer) > 0) {
             output.split(u, pixels, u, staged_pixels(layer), TailStrategy::GuardWithIf);

@@ -659,6 +659,13 @@ std::int64_t staged_bytes(const PhaseConvolution &layer, const ScheduleRecord &r
     return bytes;
 }
 
+bool streams_weights(const PhaseConvolution &layer, const TargetFacts &target) {
+    std::int64_t weights = layer.channels_per_output() * layer.kernel_output_channels();
+    for (const PhaseAxis &axis : layer.axes)
+        weights *= axis.total_taps();
+    return weights * static_cast<std::int64_t>(sizeof(float)) > 8 * target.l2_bytes;
+}
+
 std::optional<std::string> violated_constraint(const PhaseConvolution &layer, const TargetFacts &target,
                                                const ScheduleRecord &record) {
     return std::visit([&](const auto &parameters) { return violated(layer, target, parameters); },

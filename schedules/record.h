@@ -95,6 +95,10 @@ struct CpuChannelwise {
     bool lanes_along_x = false; // vectors of outputs of one phase instead of channels
     int unroll_phases = 1;      // of x, computed side by side
     int rows = 1;               // outputs of one phase along y in a task
+    // Vectors of channels of a pixel are unrolled too where the body stays short.
+    bool unrolls_vectors(std::int64_t channels) const {
+        return (channels + lanes - 1) / lanes * unroll_phases <= 8;
+    }
     bool operator==(const CpuChannelwise &) const = default;
 };
 
@@ -216,6 +220,10 @@ std::vector<Staging> stagings(const PhaseConvolution &layer, const ScheduleRecor
 
 // Bytes that one task stages; dynamic sizes count as unbounded, so only a strip bounds them.
 std::int64_t staged_bytes(const PhaseConvolution &layer, const ScheduleRecord &record);
+
+// Whether the weights are too many for the caches, so that every task reads those it computes with from
+// memory.
+bool streams_weights(const PhaseConvolution &layer, const TargetFacts &target);
 
 // Why a record cannot be used for this layer and target, or nothing.
 std::optional<std::string> violated_constraint(const PhaseConvolution &layer, const TargetFacts &target,

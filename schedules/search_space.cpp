@@ -95,7 +95,8 @@ Reason long_body(const PhaseConvolution &layer, const TargetFacts &target, std::
     if (layer.channels_per_output() % unroll != 0)
         return fmt::format("{} channels are no multiple of unroll {}", layer.channels_per_output(), unroll);
     // Two-operand multiplies and adds need copies, each step its own.
-    if (!target.fused_multiply_add && vectors * broadcasts + unroll * (vectors + 3) > target.vector_registers)
+    if (!target.fused_multiply_add && unroll > 1 &&
+        vectors * broadcasts + unroll * (vectors + 3) >= target.vector_registers)
         return fmt::format("the target has no registers for {} steps at once", unroll);
     const std::int64_t multiplies = vectors * broadcasts * (target.fused_multiply_add ? 1 : 2);
     const std::int64_t bytes = bytes_an_instruction * copies * unroll * (multiplies + vectors + broadcasts);
@@ -169,6 +170,7 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
     const std::int64_t channels = layer.kernel_output_channels(), block = std::int64_t{r.lanes} * r.vectors;
     const std::int64_t blocks = divide_up(channels, block);
     const auto x = outputs(layer.x()), y = outputs(layer.y());
+    const bool streams = r.split_blocks && r.strip == 0 && streams_weights(layer, target);
     return first_of(
         [&] {
             const double narrowest = kept(channels, std::min(4, target.vector_lanes));
@@ -183,18 +185,25 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
         [&] { return long_body(layer, target, r.vectors, std::int64_t{r.tile_x} * r.tile_y, 1, r.unroll); },
         [&]() -> Reason {
             const std::int64_t pixels = std::int64_t{r.tile_x} * r.tile_y;
-            const bool full = pixels > 10 || fills_registers(target, r.vectors, pixels);
-            if (r.unroll > 2 && r.stage_lanes == 1 && full)
+            const bool many_registers = target.vector_registers >= 32;
+            const bool full =
+                pixels > (many_registers ? 10 : 9) || fills_registers(target, r.vectors, pixels);
+            if (r.unroll > (many_registers ? 2 : 1) && r.stage_lanes == 1 && full)
                 return "the unrolled register tile leaves no register";
+            // Where numbers could be multiplied by lane but are loaded one by one, LLVM loads them far ahead.
+            if (target.multiply_by_lane && r.stage_lanes == 1 &&
+                r.vectors * pixels + r.vectors > target.vector_registers - 8)
+                return "the register tile leaves few registers to load ahead";
             // An address each, and of 8 some spill.
             if (r.stage_lanes > 1 && pixels > 6) return "the pixels' addresses take too many registers";
             return std::nullopt;
         },
-        [&] { return wide_panel(layer, target, block, r.vectors <= 2); },
-        [&] { return large_task(layer, target, {r}); },
+        [&] { return streams ? std::nullopt : wide_panel(layer, target, block, r.vectors <= 2); },
+        [&] { return streams ? std::nullopt : large_task(layer, target, {r}); },
         [&]() -> Reason {
             if (!r.split_blocks) return std::nullopt;
             if (channels % block != 0 || blocks == 1) return "there are no whole blocks to split among tasks";
+            if (streams) return std::nullopt;
             if (r.rows > 1) return "lower tasks would be more at less cost";
             const auto tasks = task_count(layer, task_shape({r}), 1);
             if (tasks && *tasks < 4 * std::int64_t{threads}) return std::nullopt;
@@ -224,7 +233,13 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
         },
         [&] { return long_body(layer, target, inputs, r.channels, layer.x().phase_count(), r.unroll); },
         [&]() -> Reason {
-            if (!fills_registers(target, inputs, r.channels)) return std::nullopt;
+            // LLVM keeps the numbers of a step for the rows after the first, and on AArch64 keeps sums whose
+            // phases are stored interleaved in pairs of registers, which costs it half of them.
+            const bool kept = target.multiply_by_lane ? inputs > 1 : r.tile_y > 1;
+            const std::int64_t used = inputs * r.channels + (kept ? r.channels : 0) + 1;
+            const std::int64_t most =
+                target.vector_registers * (target.multiply_by_lane && kept ? 9 : 16) / 16;
+            if (!fills_registers(target, inputs, r.channels) && used <= most) return std::nullopt;
             return "the register tile leaves no register";
         },
         [&] { return wide_panel(layer, target, r.channels, r.channels <= 2); },
@@ -273,7 +288,7 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
         [&] { return slow_tile(target, r.vectors, r.tiles, divide_up(channels, r.lanes), 14); },
         [&]() -> Reason {
             const int used = r.vectors * r.tiles + r.vectors + r.tiles + 6; // and what is loaded ahead
-            if (r.stage_lanes == 1 || used <= target.vector_registers) return std::nullopt;
+            if (r.stage_lanes == 1 || (used <= target.vector_registers && r.tiles <= 8)) return std::nullopt;
             return fmt::format("multiplying by lane leaves no registers to load ahead ({})", used);
         },
         [&]() -> Reason {
@@ -354,8 +369,9 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &, const Gpu
 class Enumeration {
 public:
     Enumeration(const PhaseConvolution &layer, const TargetFacts &target, int threads)
-        : layer_(layer), target_(target),
-          threads_(threads), first_{analytic_default(layer, target)}, points_{first_} {}
+        : layer_(layer), target_(target), threads_(threads),
+          streams_(outputs(layer.y()) && streams_weights(layer, target)),
+          first_{analytic_default(layer, target)}, points_{first_} {}
 
     std::vector<ScheduleRecord> all() && {
         direct();
@@ -372,6 +388,7 @@ private:
     const PhaseConvolution &layer_;
     const TargetFacts &target_;
     const int threads_;
+    const bool streams_;
     const ScheduleRecord first_;
     std::vector<ScheduleRecord> points_;
 
@@ -420,8 +437,20 @@ private:
     void offer_splits(const CpuPlanar &record) { offer({record}); }
     void offer_splits(CpuDirect record) {
         offer({record});
+        if (streams_) return;
         record.split_blocks = true;
         offer({record});
+    }
+
+    // Tasks that take the image in few parts, and one block of channels each.
+    void offer_streaming_tasks(CpuDirect record) {
+        const std::int64_t tiles = divide_up(outputs(layer_.y()).value_or(1), record.tile_y);
+        record.split_blocks = true;
+        for (const std::int64_t parts : {1, 2, 4}) {
+            if (parts > tiles) break;
+            record.rows = static_cast<int>(divide_up(tiles, parts));
+            offer({record});
+        }
     }
 
     void direct() {
@@ -445,7 +474,9 @@ private:
             const int longest = unlikely ? stage_lanes : stage_lanes > 1 ? 8 : 4;
             for (int unroll = stage_lanes; unroll <= longest; unroll *= 2) {
                 tile.unroll = unroll;
-                if (worthy_tile(tile)) offer_tasks(tile);
+                if (!worthy_tile(tile)) continue;
+                offer_tasks(tile);
+                if (streams_) offer_streaming_tasks(tile);
             }
         }
     }

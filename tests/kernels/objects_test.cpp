@@ -1,13 +1,21 @@
 // Reads the generated code of benchmark layers of every form: the hottest loop of every kernel keeps its sums
 // in registers, gathers and shuffles nothing, and on AArch64 multiplies in at least four of five instructions
 // (channelwise kernels, which wait for memory, multiply vectors at least); PTX assembles without spills.
+#include "compiler/language/parser.h"
+#include "compiler/lowering/phase_convolution.h"
+#include "schedules/search_space.h"
 #include "tools/analysis/analysis.h"
 #include "tools/files.h"
 #include "tools/library/process.h"
+#include "tools/measure/candidate.h"
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
+#include <cstdlib>
 #include <filesystem>
+#include <random>
 #include <regex>
 #include <sstream>
 #include <string>
@@ -141,6 +149,41 @@ TEST_F(Objects, AArch64LoopsMultiplyInFourOfFiveInstructions) {
     };
     for_each_kernel("aarch64", dense_layers(), visit);
     for_each_kernel("aarch64", other_direct_layers, visit);
+}
+
+// Points drawn from the search space, by the seed that UNSTRIDE_SAMPLE_SEED may set, compile into loops that
+// do not spill: arithmetic has left out those that do not fit.
+TEST_F(Objects, SampledPointsOfTheSearchSpaceDoNotSpill) {
+    const char *wanted = std::getenv("UNSTRIDE_SAMPLE_SEED");
+    const unsigned seed = wanted == nullptr ? 1 : static_cast<unsigned>(std::atoi(wanted));
+    SCOPED_TRACE("UNSTRIDE_SAMPLE_SEED=" + std::to_string(seed));
+    std::mt19937 random(seed);
+    const auto installation = find_installation();
+    ASSERT_TRUE(installation.ok()) << installation.error();
+    const auto folder = make_temporary_folder("unstride-sample");
+    ASSERT_TRUE(folder.ok()) << folder.error();
+    const ParseResult layers = parse_layers(
+        "k4 = input(f32, 1x16x12x64) | transposed_conv(64, kernel=4, stride=2, pad=1) | bias | relu\n"
+        "k2 = input(f32, 1x23x30x48, layout=nchw) | transposed_conv(24, kernel=2, stride=2) | bias\n"
+        "few = input(f32, 1x32x32x32) | transposed_conv(3, kernel=4, stride=2, pad=1) | relu\n",
+        "sample");
+    for (const Target &target : all_targets()) {
+        if (target.name != "x86-64" && target.name != "aarch64") continue;
+        for (const TargetFacts &facts : target.instruction_sets) {
+            for (const Layer &layer : layers.layers) {
+                const SearchSpace space(std::get<PhaseConvolution>(lower(layer)), facts);
+                const ScheduleRecord &point = space.points()[random() % space.points().size()];
+                const std::string what =
+                    layer.name + " for " + facts.instruction_set + ": " + to_json(point).dump();
+                const auto built =
+                    build_candidate(layer, target, facts, point, *installation, folder->path());
+                ASSERT_TRUE(built.ok()) << what;
+                const Loop loop = hottest_loop(built->compute_object, facts.instruction_set);
+                EXPECT_EQ(loop.counts.vector_stack_accesses, 0) << what << "\n" << text_of(loop);
+                EXPECT_EQ(loop.counts.gathers, 0) << what << "\n" << text_of(loop);
+            }
+        }
+    }
 }
 
 // ptxas from PATH or where the CUDA toolkit installs it.

@@ -211,7 +211,11 @@ TEST(Constraints, CpuFiltering) {
     });
     check.expect("save no products", [](CpuFiltering &r) { r.tile_x = r.tile_y = 1; });
     check.expect("tiles of 7", [](CpuFiltering &r) { r.tile_x = 7; });
-    check.expect("tiles of 3x4 outputs make 1.47 times the error", [](CpuFiltering &r) { r.tile_x = 4; });
+    check.expect("windows of 20 points", [](CpuFiltering &r) { r.tile_x = 4; });
+    check.expect("tiles of 1x5 outputs make", [](CpuFiltering &r) {
+        r.tile_x = 5;
+        r.tile_y = 1;
+    });
     check.expect("more than four times", [](CpuFiltering &r) { r.task_tiles = 1800; });
     check.expect_on("sse41", "lanes");
     check.expect_on("cuda", "CPUs");
@@ -224,7 +228,7 @@ TEST(Constraints, CpuFiltering) {
     check.expect_for("input(f32, 1x8x8x8x64) | conv(64, kernel=2)", "two spatial axes");
     check.expect_for("input(f32, 1x64x8x?, layout=nchw) | conv(64, kernel=2)", "fixed row");
     check.expect_for("input(f32, 1x8x8x64, numeric=exact) | conv(64, kernel=2)", "own products");
-    check.expect_for("input(f32, 1x8x8x64) | conv(64, kernel=3)", "1.53 times the error of the layer's own");
+    check.expect_for("input(f32, 1x8x8x64) | conv(64, kernel=3)", "windows of 25 points");
     check.expect_for("input(f32, 1x8x8x1) | transposed_conv(64, kernel=4, stride=2)", "numeric=safe allows");
 
     tile.tile_x = 5;
@@ -691,6 +695,32 @@ TEST(AnalyticDefault, ChoosesTheFamilyByTheLayer) {
         EXPECT_EQ(family("transposed_conv(1, kernel=9, stride=2)", gpu), "gpu_direct");
         EXPECT_EQ(family("conv(24, kernel=3, groups=24)", gpu), "gpu_channelwise");
         EXPECT_EQ(family("pixel_shuffle(2)", gpu), "gpu_channelwise");
+    }
+}
+
+TEST(AnalyticDefault, ReadsManyWeightsFewTimes) {
+    const auto direct = [](const std::string &chain, const std::string &instruction_set) {
+        return std::get<CpuDirect>(analytic_default(lowered(chain), facts(instruction_set)).parameters);
+    };
+    const std::string streams = "input(f32, 1x8x6x2048) | transposed_conv(256, kernel=4, stride=2, pad=1)";
+    EXPECT_TRUE(streams_weights(lowered(streams), facts("avx2")));
+    EXPECT_TRUE(direct(streams, "avx512").split_blocks);
+    EXPECT_EQ(direct(streams, "avx512").rows, 8); // the whole image fits the L2 cache
+    EXPECT_TRUE(direct(streams, "avx2").split_blocks);
+    EXPECT_EQ(direct(streams, "avx2").rows, 4); // half of it does
+    const std::string few = "input(f32, 1x8x6x2048) | transposed_conv(64, kernel=2, stride=2)";
+    EXPECT_FALSE(streams_weights(lowered(few), facts("avx2")));
+}
+
+TEST(AnalyticDefault, UnrollsVectorsOfChannelsThatOverlap) {
+    for (const int factor : {2, 8, 32}) {
+        const std::string chain = fmt::format("input(f32, 1x16x16x21) | transposed_conv(21, kernel={}, "
+                                              "stride={}, weights=bilinear)",
+                                              2 * factor, factor);
+        const auto record =
+            std::get<CpuChannelwise>(analytic_default(lowered(chain), facts("avx512")).parameters);
+        EXPECT_GT(record.unroll_phases, 1) << chain;
+        EXPECT_TRUE(record.unrolls_vectors(21)) << chain;
     }
 }
 

@@ -177,6 +177,10 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
     expect("tasks enough without", direct(dense, [](CpuDirect &r) { r = {16, 2, 12, 1, 0, 1, 2, 1, true}; }));
     expect("no whole blocks",
            direct("1x2x64x64) | conv(60, kernel=1)", [](CpuDirect &r) { r.split_blocks = true; }));
+    // Where weights stream from memory, tasks of a block of channels may be as high as the image.
+    EXPECT_EQ(direct("1x8x6x2048) | transposed_conv(256, kernel=4, stride=2, pad=1)",
+                     [](CpuDirect &r) { r = {16, 4, 6, 1, 0, 8, 2, 1, true}; }),
+              "");
     expect("of 2 threads idle", direct(dense, [](CpuDirect &r) { r.rows = 22; }));
     EXPECT_EQ(direct(
                   dense, [](CpuDirect &r) { r.rows = 22; }, 1),

@@ -1,10 +1,12 @@
 // No processor at hand, so no time: the schedule that loses least on the processor where it loses most.
 #include "tools/tune/strategies.h"
 
+#include "compiler/language/printer.h"
 #include "compiler/lowering/costs.h"
 #include "tools/analysis/analysis.h"
 #include "tools/measure/problem_data.h"
 #include "tools/measure/session.h"
+#include "tools/tune/checked_sizes.h"
 #include "tools/tune/decision.h"
 
 #include <fmt/format.h>
@@ -31,7 +33,8 @@ private:
     TuningRun &run_;
     double multiplications_ = 1; // of one call; where no size is known cycles are those of one
     std::vector<Modelled> modelled_;
-    std::optional<MeasuringSession> session_; // opened for the first check
+    std::optional<MeasuringSession> session_; // of the layer that was checked last
+    std::string session_chain_;
 
     Result<void> search();
     Result<void> model(const Candidate &candidate);
@@ -80,18 +83,27 @@ Result<void> ModelTuning::search() {
     return {};
 }
 
+// On the layer, or where that is large, on a smaller one of the same loops.
 Outcome<CheckedCandidate> ModelTuning::check(const Candidate &candidate) {
-    if (!session_) {
+    const Layer layer = emulated_variant(run_.layer(), run_.facts(), candidate.schedule);
+    const std::string chain = print_chain(layer);
+    const Installation &installation = run_.context().installation;
+    if (!session_ || chain != session_chain_) {
         SessionOptions options;
         options.threads = run_.settings().threads;
         options.seed = run_.settings().seed;
         options.check_limit = std::chrono::minutes(5); // of an emulator
-        auto opened = MeasuringSession::open(run_.layer(), run_.target(), run_.context().installation,
-                                             run_.context().runner, run_.folder(), options);
+        auto opened = MeasuringSession::open(layer, run_.target(), installation, run_.context().runner,
+                                             run_.folder(), options);
         if (!opened) return Failure{TuningStatus::resource_limit, opened.error(), true};
         session_.emplace(std::move(*opened));
+        session_chain_ = chain;
     }
-    return session_->check(candidate);
+    if (chain == print_chain(run_.layer())) return session_->check(candidate);
+    const auto smaller =
+        build_candidate(layer, run_.target(), run_.facts(), candidate.schedule, installation, run_.folder());
+    if (!smaller) return smaller.failure();
+    return session_->check(*smaller);
 }
 
 // The record of a schedule that computes the layer; nothing, and a record of the failure, for another.
@@ -109,7 +121,7 @@ Result<std::optional<TuningRecord>> ModelTuning::checked_record(const Modelled &
     }
     record.status = TuningStatus::modelled;
     record.correctness = checked->correctness;
-    record.scratch_bytes = checked->scratch_bytes;
+    if (session_chain_ == print_chain(run_.layer())) record.scratch_bytes = checked->scratch_bytes;
     return std::optional(std::move(record));
 }
 

@@ -3,12 +3,11 @@
 
 #include "compiler/language/parser.h"
 #include "compiler/language/printer.h"
-#include "compiler/language/shapes.h"
-#include "compiler/lowering/costs.h"
 #include "schedules/analytic_default.h"
 #include "tools/files.h"
 #include "tools/measure/problem_data.h"
 #include "tools/measure/session.h"
+#include "tools/tune/checked_sizes.h"
 
 #include <fmt/format.h>
 
@@ -22,51 +21,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr double moderate = 1e9;          // multiplications of a call, which the reference does in seconds
-constexpr std::size_t fixed_variants = 2; // that stand for open sizes
-constexpr std::size_t rivals = 2;         // next to the chosen one and the default
-
-Layer with_open_sizes(Layer layer) {
-    layer.input.batch = dynamic_size;
-    std::fill(layer.input.spatial.begin(), layer.input.spatial.end(), dynamic_size);
-    return layer;
-}
-
-// Whether the schedule can be used for the layer at all.
-bool suits(const Layer &layer, const TargetFacts &facts, const ScheduleRecord &schedule) {
-    if (!check_shapes(layer).empty()) return false;
-    const auto lowered = lower(layer);
-    const auto *convolution = std::get_if<PhaseConvolution>(&lowered);
-    return convolution != nullptr && !violated_constraint(*convolution, facts, schedule);
-}
-
-// Layers that only differ in their sizes, to try the schedule on.
-std::vector<Layer> odd_variants(const Layer &layer, const TargetFacts &facts,
-                                const ScheduleRecord &schedule) {
-    if (const Layer open = with_open_sizes(layer); suits(open, facts, schedule)) return {open};
-    std::vector<Layer> variants;
-    for (const std::int64_t size : {5, 11, 7, 17, 4, 12, 33, 64}) {
-        Layer odd = layer;
-        odd.input.batch = 2;
-        std::int64_t next = size;
-        for (std::int64_t &axis : odd.input.spatial) {
-            axis = next;
-            next += size % 2 == 1 ? 2 : size;
-        }
-        if (variants.size() < fixed_variants && suits(odd, facts, schedule)) variants.push_back(odd);
-    }
-    return variants;
-}
-
-bool is_moderate(const Layer &layer) {
-    const std::vector<Layer> sizes = measured_sizes(layer);
-    if (sizes.empty()) return false;
-    const Layer &timed = sizes.back();
-    const auto lowered = lower(timed);
-    const auto *convolution = std::get_if<PhaseConvolution>(&lowered);
-    return convolution != nullptr &&
-           costs(*convolution, timed.input.batch, timed.input.spatial).multiplications <= moderate;
-}
+constexpr std::size_t rivals = 2; // next to the chosen one and the default
 
 // What a busy or incomplete machine can cause says nothing about the schedule.
 bool is_wrong(const Failure &failure) {
@@ -248,7 +203,8 @@ VerifyResult verify(const Database &database, const DatabaseEntry &entry, const 
     const bool timed = entry.status == TuningStatus::ok && database.machine(entry) == machine &&
                        runner.here() && !runner.emulated();
     if (!timed) {
-        if (const auto failure = place.check(layer, schedule)) return failed(*failure);
+        const Layer checked = runner.emulated() ? emulated_variant(layer, facts, schedule) : layer;
+        if (const auto failure = place.check(checked, schedule)) return failed(*failure);
         result.end = VerifyEnd::untimed;
         return result;
     }
