@@ -223,6 +223,7 @@ void ScheduleLookup::add_defaults(const std::string &kind, const std::vector<con
         layers.insert(group->layer_text);
         for (const std::uint32_t index : group->entries) {
             const DatabaseEntry &entry = all[index];
+            if (entry.status == TuningStatus::modelled) continue;
             Default &candidate = by_schedule.try_emplace(entry.schedule, Default{index, 0}).first->second;
             candidate.score += speed(*group, entry);
             if (entry.baseline) baseline += speed(*group, entry);
@@ -298,10 +299,18 @@ LookupResult ScheduleLookup::find(const std::string &layer_text, const PhaseConv
             const GradedGroup &nearest = heap.back();
             for (const std::uint32_t index : nearest.group->entries) {
                 const DatabaseEntry &entry = all[index];
-                const bool slow = speed(*nearest.group, entry) < 1 / slowest;
-                if ((slow && nearest.other_layer) || !fits(database_->schedule(entry), !nearest.other_layer))
+                const ScheduleRecord &schedule = database_->schedule(entry);
+                const auto answer = [&](const ScheduleRecord &with) {
+                    return LookupResult{with, nearest.grade, nearest.distance, database_->place(entry)};
+                };
+                if (!nearest.other_layer) {
+                    if (fits(schedule, true)) return answer(schedule);
                     continue;
-                return {database_->schedule(entry), nearest.grade, nearest.distance, database_->place(entry)};
+                }
+                if (entry.status == TuningStatus::modelled) continue;
+                if (entry.baseline) return answer(analytic_default(layer, target));
+                if (speed(*nearest.group, entry) >= 1 / slowest && fits(schedule, false))
+                    return answer(schedule);
             }
         }
     }

@@ -26,7 +26,9 @@
 // machine and tool versions those of the user come first; then what a search has chosen, the latest first;
 // then timed ones before modelled ones; then the cheapest. Of several records of one schedule only the last
 // one counts, so that a failure found later takes it out; and a schedule that was 1.25 times as slow as the
-// best on its own layer answers for no other.
+// best on its own layer answers for no other, nor does one that was only modelled: a model tells bad
+// schedules from good ones, not good ones from each other. A layer for which the analytic default comes first
+// says of its neighbours that theirs will do: each has its own.
 //
 // A schedule must satisfy violated_constraint() for the layer at hand, and one from another layer must
 // not be unworthy() of it either; otherwise the next one is tried.

@@ -280,6 +280,28 @@ TEST_F(Ladder, ModelledRecordsAnswerWhereNothingWasTimed) {
     EXPECT_EQ(source(), "shipped.jsonl:3");
 }
 
+TEST_F(Ladder, ModelledRecordsAnswerForTheirOwnLayerOnly) {
+    TuningRecord &modelled = shipped(twice_as_wide);
+    modelled.status = TuningStatus::modelled;
+    modelled.estimate_ns.reset();
+    modelled.facts.modelled_cycles = {{"neoverse-n1", 100}};
+    EXPECT_EQ(grade(twice_as_wide), LookupGrade::exact);
+    EXPECT_EQ(grade(), LookupGrade::analytic_default);
+}
+
+TEST_F(Ladder, WhereTheDefaultComesFirstNeighboursHaveTheirs) {
+    shipped(twice_as_wide, 900).schedule = tile(4, 5);
+    shipped(twice_as_wide, 950).schedule = tile(4, 4);
+    shipped_.back().baseline = true;
+    EXPECT_EQ(find().schedule, tile(4, 5));
+    EXPECT_EQ(find(twice_as_wide).schedule, tile(4, 5));
+    shipped_.back().chosen = true;
+    EXPECT_EQ(source(), "shipped.jsonl:2");
+    EXPECT_EQ(grade(), LookupGrade::near_shape);
+    EXPECT_EQ(find().schedule, analytic_default(lowered(example_chain), facts("avx512")));
+    EXPECT_EQ(find(twice_as_wide).schedule, tile(4, 4));
+}
+
 TEST_F(Ladder, ABuildForAnUnnamedMachineTakesTimedRecordsOfAny) {
     context_.machine = {};
     TuningRecord &modelled = shipped();
