@@ -46,6 +46,7 @@ struct Subject {
     TargetFacts facts;
 };
 
+// Without layers those are all of the user's records; of the shipped ones, only those of the layers.
 std::vector<Subject> subjects_of(const Database &database, const std::optional<std::vector<Layer>> &layers) {
     std::vector<Subject> subjects;
     const std::vector<TargetFacts> sets = own_instruction_sets();
@@ -55,7 +56,8 @@ std::vector<Subject> subjects_of(const Database &database, const std::optional<s
         });
         if (facts == sets.end()) continue;
         if (!layers) {
-            subjects.push_back({entry, database.layer(*entry), *facts});
+            if (entry->origin == RecordOrigin::user)
+                subjects.push_back({entry, database.layer(*entry), *facts});
             continue;
         }
         for (const Layer &layer : *layers) {
@@ -107,7 +109,8 @@ void add_verify_command(CLI::App *tune, int *exit_code) {
     auto options = std::make_shared<VerifyOptions>();
     CLI::App *command = tune->add_subcommand(
         "verify", "Check chosen schedules against the reference on odd sizes, and time them again");
-    command->add_option("file", options->file, "Only records of these layers")->type_name("FILE.layers");
+    command->add_option("file", options->file, "Records of these layers, shipped ones too; else all of --db")
+        ->type_name("FILE.layers");
     command->add_option("--layer", options->layers, "Only this layer of the file, may be given several times")
         ->type_name("LAYER");
     add_database_option(command, &options->database);
