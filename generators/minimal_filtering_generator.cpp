@@ -32,7 +32,7 @@ public:
         at = planar() ? std::vector<Var>{Var("tile_x"), Var("tile_y"), vars->n} : std::vector<Var>{Var("t")};
         for (std::size_t axis = 0; axis < axes.size(); axis++)
             tiles[axis] =
-                (extent_of(axis) + static_cast<int>(axes[axis].largest_shift()) + outputs(axis) - 1) /
+                (extent_of(axis) + static_cast<int>(axes[axis]->largest_shift()) + outputs(axis) - 1) /
                 outputs(axis);
         define_transformed();
         define_products();
@@ -54,8 +54,8 @@ public:
     }
 
 private:
-    std::array<FilteredAxis, 2> axes; // x first
-    std::array<Expr, 2> tiles;        // of a row, of a column
+    FilteredAxes axes;
+    std::array<Expr, 2> tiles; // of a row, of a column
     Func read_place{"read_place"}, store_place{"store_place"};
     Func padded{"padded"}, window{"window"}, half{"half"}, transformed{"transformed"}, read{"read"},
         product{"product"}, products{"products"}, inverse{"inverse"}, result{"result"}, across{"across"},
@@ -67,7 +67,7 @@ private:
     std::array<RVar, 2> outputs_of_tile;
 
     bool planar() const { return convolution().layout == Layout::nchw; }
-    int outputs(std::size_t axis) const { return static_cast<int>(axes[axis].matrices.outputs); }
+    int outputs(std::size_t axis) const { return static_cast<int>(axes[axis]->matrices.outputs); }
     Expr extent_of(std::size_t axis) { return output->dim(2 + 2 * static_cast<int>(axis)).extent(); }
 
     template<typename Index>
@@ -129,7 +129,7 @@ private:
         const PhaseConvolution &conv = convolution();
         const Expr channel = min(vars->c, static_cast<int>(conv.kernel_input_channels()) - 1);
         const auto position = [&](std::size_t axis, const Expr &place) {
-            return origin(axis, place) + static_cast<int>(axes[axis].window_begin) + k[axis];
+            return origin(axis, place) + static_cast<int>(axes[axis]->window_begin) + k[axis];
         };
         const std::vector<Var> place = joined({vars->c, k[0], k[1]}, at);
         if (planar()) {
@@ -149,15 +149,15 @@ private:
         const std::vector<Expr> tile = tile_here();
         const Expr c = vars->c;
         half(joined({vars->c, p[0], k[1]}, at)) =
-            axes[0].direct() ? window(joined({c, p[0], k[1]}, tile))
-                             : transform(axes[0].matrices.input, p[0], [&](int column) {
-                                   return window(joined({c, column, k[1]}, tile));
-                               });
+            axes[0]->direct() ? window(joined({c, p[0], k[1]}, tile))
+                              : transform(axes[0]->matrices.input, p[0], [&](int column) {
+                                    return window(joined({c, column, k[1]}, tile));
+                                });
         const std::vector<Var> place = joined({vars->c, p[0], p[1]}, at);
-        transformed(place) = axes[1].direct() ? half(joined({c, p[0], p[1]}, tile))
-                                              : transform(axes[1].matrices.input, p[1], [&](int column) {
-                                                    return half(joined({c, p[0], column}, tile));
-                                                });
+        transformed(place) = axes[1]->direct() ? half(joined({c, p[0], p[1]}, tile))
+                                               : transform(axes[1]->matrices.input, p[1], [&](int column) {
+                                                     return half(joined({c, p[0], column}, tile));
+                                                 });
         read(place) = transformed(std::vector<Expr>(place.begin(), place.end()));
     }
 
@@ -165,13 +165,13 @@ private:
         const PhaseConvolution &conv = convolution();
         const int block = block_channels(parameters.record);
         Region ranges = {Range(0, static_cast<int>(conv.channels_per_output()))};
-        for (const FilteredAxis &axis : axes)
-            if (axis.direct()) ranges.emplace_back(0, static_cast<int>(axis.matrices.points()));
+        for (const auto &axis : axes)
+            if (axis->direct()) ranges.emplace_back(0, static_cast<int>(axis->matrices.points()));
         RDom r(ranges, "r");
         ci = r[0];
         std::array<Expr, 2> point = {p[0], p[1]};
         for (std::size_t axis = 0; axis < axes.size(); axis++) {
-            if (axes[axis].direct()) {
+            if (axes[axis]->direct()) {
                 taps.push_back(r[static_cast<int>(taps.size()) + 1]);
                 point[axis] = taps.back();
             }
@@ -187,7 +187,7 @@ private:
 
     // True where phase q of an axis has a product at a point.
     Expr multiplies(std::size_t axis, const Expr &point) const {
-        const FilteredAxis &filtered = axes[axis];
+        const FilteredAxis &filtered = *axes[axis];
         Expr result = cast<bool>(true);
         for (std::int64_t q = 0; q < static_cast<std::int64_t>(filtered.shift.size()); q++) {
             for (std::int64_t at = 0; at < filtered.matrices.points(); at++)
@@ -201,7 +201,8 @@ private:
     // An axis transformed back. A direct axis is summed already.
     template<typename At>
     Expr back(std::size_t axis, const Expr &index, At product_at) const {
-        return axes[axis].direct() ? product_at(0) : transform(axes[axis].matrices.output, index, product_at);
+        return axes[axis]->direct() ? product_at(0)
+                                    : transform(axes[axis]->matrices.output, index, product_at);
     }
 
     void define_inverse() {
@@ -228,7 +229,7 @@ private:
         std::vector<Expr> stored_at = {vars->c};
         for (std::size_t axis = 0; axis < axes.size(); axis++) {
             const Expr u = origin(axis, place[static_cast<int>(axis)]) + outputs_of_tile[axis] -
-                           table(axes[axis].shift, vars->q[axis]);
+                           table(axes[axis]->shift, vars->q[axis]);
             stored_at.insert(stored_at.end(), {vars->q[axis], inside(r, axis, u)});
         }
         stored_at.push_back(image_of(place[2]));
@@ -240,7 +241,7 @@ private:
     void define_planar_output() {
         result(joined({vars->c, i[0], i[1]}, at, vars->q)) = result_at(i[0], i[1], tile_here());
 
-        const Expr x = vars->u[0] - output->dim(2).min() + table(axes[0].shift, vars->q[0]);
+        const Expr x = vars->u[0] - output->dim(2).min() + table(axes[0]->shift, vars->q[0]);
         const std::vector<Var> place = {vars->c, vars->q[0], vars->u[0], vars->q[1], i[1], at[1], vars->n};
         across(place) =
             result(vars->c, x % outputs(0), i[1], x / outputs(0), at[1], vars->n, vars->q[0], vars->q[1]);
@@ -250,7 +251,7 @@ private:
         RDom r(0, outputs(1), 0, tiles[1], images.min(), images.extent(), "r");
         outputs_of_tile[1] = r.x;
         tile = {r.y, r.z};
-        const Expr v = origin(1, r.y) + r.x - table(axes[1].shift, vars->q[1]);
+        const Expr v = origin(1, r.y) + r.x - table(axes[1]->shift, vars->q[1]);
         store({vars->c, vars->q[0], vars->u[0], vars->q[1], inside(r, 1, v), r.z},
               along(vars->c, vars->q[0], vars->u[0], vars->q[1], r.x, r.y, r.z));
     }

@@ -389,7 +389,7 @@ constexpr std::int64_t most_task_tiles = 84;
 std::int64_t filtering_rows(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering record) {
     const auto round_up = [](std::int64_t value, std::int64_t step) { return divide_up(value, step) * step; };
     const std::int64_t in_row =
-        record.staged_row(filtered_axes(layer, record)[0].tiles(outputs_of_phase(layer.x())));
+        record.staged_row(filtered_axes(layer, record)[0]->tiles(outputs_of_phase(layer.x())));
     std::int64_t best = 0, least_work = std::numeric_limits<std::int64_t>::max();
     for (std::int64_t rows = 1; rows == 1 || rows * in_row <= most_task_tiles; rows++) {
         record.task_tiles = static_cast<int>(round_up(rows * in_row, record.tiles));
@@ -418,13 +418,13 @@ std::int64_t filtering_task(const PhaseConvolution &layer, const TargetFacts &ta
 
 // Cycles of one thread of two, times two: what is idle at the end counts.
 double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &record,
-                       const std::array<FilteredAxis, 2> &axes) {
+                       const FilteredAxes &axes) {
     double window = 1, points = 1, outputs = 1, products = 1;
-    for (const FilteredAxis &axis : axes) {
-        window *= static_cast<double>(axis.matrices.points());
-        points *= axis.direct() ? 1 : static_cast<double>(axis.matrices.points());
-        outputs *= static_cast<double>(axis.matrices.outputs);
-        products *= static_cast<double>(axis.products());
+    for (const auto &axis : axes) {
+        window *= static_cast<double>(axis->matrices.points());
+        points *= axis->direct() ? 1 : static_cast<double>(axis->matrices.points());
+        outputs *= static_cast<double>(axis->matrices.outputs);
+        products *= static_cast<double>(axis->products());
     }
     const double lanes = record.lanes, channels = static_cast<double>(layer.kernel_input_channels());
     const double phases = static_cast<double>(phase_count(layer));
@@ -469,8 +469,8 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
             tile.tile_x = tile_x;
             tile.tile_y = tile_y;
             if (violated_constraint(layer, target, {tile})) continue;
-            const std::array<FilteredAxis, 2> axes = filtered_axes(layer, tile);
-            const std::int64_t tiles = axes[0].tiles(outputs_x) * axes[1].tiles(outputs_y) * layer.batch;
+            const FilteredAxes axes = filtered_axes(layer, tile);
+            const std::int64_t tiles = axes[0]->tiles(outputs_x) * axes[1]->tiles(outputs_y) * layer.batch;
             tile.lanes = target.vector_lanes;
             for (tile.vectors = 1; tile.vectors <= 4; tile.vectors++) {
                 for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {

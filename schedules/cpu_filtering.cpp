@@ -180,7 +180,7 @@ void schedule_results(const MinimalFilteringStages &stages, const PhaseConvoluti
     const PhaseVars &vars = stages.vars;
     const Var c = vars.c, t = stages.at[0], row = stages.at[1], u = vars.u[0];
     const int phases = static_cast<int>(layer.x().phase_count());
-    const std::int64_t shift = filtered_axes(layer, record)[0].largest_shift();
+    const std::int64_t shift = filtered_axes(layer, record)[0]->largest_shift();
     result.compute_at(output, vector)
         .store_in(MemoryType::Stack)
         .reorder_storage(c, stages.i[0], stages.i[1], t, vars.q[0], vars.q[1], row, vars.n)

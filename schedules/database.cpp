@@ -24,15 +24,14 @@ namespace unstride {
 
 namespace fs = std::filesystem;
 
-namespace {
-
 // Closes the file, which also gives back its lock.
-class File {
+class RecordsFile {
 public:
-    File(const fs::path &path, int flags) : descriptor_(::open(path.c_str(), flags | O_CLOEXEC, 0644)) {}
-    File(const File &) = delete;
-    File &operator=(const File &) = delete;
-    ~File() {
+    RecordsFile(const fs::path &path, int flags)
+        : descriptor_(::open(path.c_str(), flags | O_CLOEXEC, 0644)) {}
+    RecordsFile(const RecordsFile &) = delete;
+    RecordsFile &operator=(const RecordsFile &) = delete;
+    ~RecordsFile() {
         if (descriptor_ >= 0) ::close(descriptor_);
     }
     bool is_open() const { return descriptor_ >= 0; }
@@ -41,6 +40,8 @@ public:
 private:
     int descriptor_;
 };
+
+namespace {
 
 // Waits for the lock. False if there is none.
 bool lock(int descriptor) {
@@ -62,25 +63,13 @@ std::string reason() {
     return std::strerror(errno);
 }
 
-bool read_whole(const fs::path &path, std::string *text) {
-    const File file(path, O_RDONLY);
-    struct stat status {};
-    if (!file.is_open() || ::fstat(file.get(), &status) != 0) return false;
-    if (S_ISDIR(status.st_mode)) {
-        errno = EISDIR;
-        return false;
-    }
-    text->resize(static_cast<std::size_t>(status.st_size));
-    std::size_t filled = 0;
-    while (filled < text->size()) {
-        const ssize_t got = ::read(file.get(), text->data() + filled, text->size() - filled);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return false;
-        if (got == 0) break;
-        filled += static_cast<std::size_t>(got);
-    }
-    text->resize(filled);
-    return true;
+// Reads what there is, up to `size` bytes: their number, 0 at the end of the file, -1 with errno.
+ssize_t read_some(int descriptor, char *to, std::size_t size, std::uint64_t begin) {
+    ssize_t got = -1;
+    do {
+        got = ::pread(descriptor, to, size, static_cast<off_t>(begin));
+    } while (got < 0 && errno == EINTR);
+    return got;
 }
 
 nlohmann::json parse_json(std::string_view text) {
@@ -165,7 +154,6 @@ std::optional<DatabaseEntry> Database::read_line(std::string_view line, std::str
     if (!all) return std::nullopt;
     const Members members = named(*all);
     DatabaseEntry entry;
-    entry.text = line;
 
     if (number(members.schema) != tuning_schema) {
         *error = fmt::format("schema {} is not the one that this version reads, {}",
@@ -222,29 +210,50 @@ std::optional<DatabaseEntry> Database::read_line(std::string_view line, std::str
     return entry;
 }
 
-void Database::add_file(const fs::path &path, RecordOrigin origin) {
-    std::string &text = texts_.emplace_back();
-    if (!read_whole(path, &text)) {
-        problems_.push_back(fmt::format("{}: cannot be read: {}", path.string(), reason()));
-        return;
+void Database::add_line(std::string_view line, std::uint32_t number, std::uint64_t begin,
+                        RecordOrigin origin) {
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) return;
+    std::string error;
+    if (auto entry = read_line(line, &error)) {
+        entry->origin = origin;
+        entry->file = static_cast<std::uint32_t>(files_.size() - 1);
+        entry->line = number;
+        entry->begin = begin;
+        entry->size = line.size();
+        entries_.push_back(*entry);
+    } else {
+        problems_.push_back(fmt::format("{}:{}: {}", files_.back().path, number, error));
     }
-    const auto file = static_cast<std::uint32_t>(files_.size());
-    files_.push_back(path.string());
-    std::string_view rest = text;
-    for (std::uint32_t number = 1; !rest.empty(); number++) {
-        const std::size_t end = rest.find('\n');
-        const std::string_view line = rest.substr(0, end);
-        rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-        if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-        std::string error;
-        if (auto entry = read_line(line, &error)) {
-            entry->origin = origin;
-            entry->file = file;
-            entry->line = number;
-            entries_.push_back(*entry);
-        } else {
-            problems_.push_back(fmt::format("{}:{}: {}", path.string(), number, error));
+}
+
+// A piece at a time, which holds at least a line: memory is for what look-up needs of the lines.
+void Database::add_file(const fs::path &path, RecordOrigin origin) {
+    const auto file = std::make_shared<const RecordsFile>(path, O_RDONLY);
+    const auto unreadable = [&] {
+        problems_.push_back(fmt::format("{}: cannot be read: {}", path.string(), reason()));
+    };
+    if (!file->is_open()) return unreadable();
+    files_.push_back({path.string(), file});
+    std::vector<char> piece(std::size_t{1} << 20);
+    std::size_t filled = 0;  // of the piece
+    std::uint64_t begin = 0; // of the piece, in the file
+    std::uint32_t line_number = 1;
+    ssize_t got = 1;
+    while (got > 0) {
+        if (filled == piece.size()) piece.resize(2 * filled);
+        got = read_some(file->get(), piece.data() + filled, piece.size() - filled, begin + filled);
+        if (got < 0) return unreadable();
+        filled += static_cast<std::size_t>(got);
+        const std::string_view text(piece.data(), filled);
+        std::size_t done = 0;
+        for (std::size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n', done)) {
+            add_line(text.substr(done, end - done), line_number++, begin + done, origin);
+            done = end + 1;
         }
+        if (got == 0) add_line(text.substr(done), line_number, begin + done, origin);
+        std::copy(text.begin() + static_cast<std::ptrdiff_t>(done), text.end(), piece.begin());
+        filled -= done;
+        begin += done;
     }
 }
 
@@ -264,11 +273,18 @@ void Database::add(const fs::path &path, RecordOrigin origin) {
 }
 
 std::string Database::place(const DatabaseEntry &entry) const {
-    return fmt::format("{}:{}", files_[entry.file], entry.line);
+    return fmt::format("{}:{}", files_[entry.file].path, entry.line);
 }
 
 std::optional<TuningRecord> Database::read(const DatabaseEntry &entry, std::string *error) const {
-    auto record = tuning_record_from_json(parse_json(entry.text), error);
+    std::string line(entry.size, ' ');
+    const ssize_t got = read_some(files_[entry.file].file->get(), line.data(), line.size(), entry.begin);
+    if (got != static_cast<ssize_t>(line.size())) {
+        *error =
+            fmt::format("{}: cannot be read: {}", place(entry), got < 0 ? reason() : "the file has changed");
+        return std::nullopt;
+    }
+    auto record = tuning_record_from_json(parse_json(line), error);
     if (!record) *error = fmt::format("{}: {}", place(entry), *error);
     return record;
 }
@@ -309,13 +325,13 @@ bool append_record(const fs::path &path, const TuningRecord &record, std::string
         *error = fmt::format("{}: cannot be created: {}", path.parent_path().string(), made.message());
         return false;
     }
-    std::optional<File> opened;
+    std::unique_ptr<const RecordsFile> opened;
     do { // a file that was compacted meanwhile is another one
-        opened.emplace(path, O_RDWR | O_CREAT | O_APPEND);
+        opened = std::make_unique<const RecordsFile>(path, O_RDWR | O_CREAT | O_APPEND);
         if (!opened->is_open()) return failed("open for writing");
         if (!lock(opened->get())) return failed("lock");
     } while (!is_current(opened->get(), path));
-    const File &file = *opened;
+    const RecordsFile &file = *opened;
     const off_t size = ::lseek(file.get(), 0, SEEK_END);
     if (size < 0) return failed("find its end");
     char last = '\n';

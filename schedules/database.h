@@ -9,8 +9,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,10 +29,12 @@ struct DatabaseEntry {
     TuningStatus status = TuningStatus::ok;
     bool baseline = false, chosen = false;
     RecordOrigin origin = RecordOrigin::shipped;
-    std::optional<double> cost;       // see cost()
-    std::uint32_t file = 0, line = 0; // lines count from 1
-    std::string_view text;            // the whole record
+    std::optional<double> cost;        // see cost()
+    std::uint32_t file = 0, line = 0;  // lines count from 1
+    std::uint64_t begin = 0, size = 0; // of the line in its file, bytes
 };
+
+class RecordsFile; // an open one
 
 class Database {
 public:
@@ -61,11 +64,11 @@ public:
     const ScheduleRecord &schedule(const DatabaseEntry &entry) const {
         return schedules_.values[entry.schedule];
     }
-    const std::string &file(const DatabaseEntry &entry) const { return files_[entry.file]; }
+    const std::string &file(const DatabaseEntry &entry) const { return files_[entry.file].path; }
     // "FILE:LINE"
     std::string place(const DatabaseEntry &entry) const;
 
-    // All of a record.
+    // All of a record, which is read from its file again.
     std::optional<TuningRecord> read(const DatabaseEntry &entry, std::string *error) const;
 
 private:
@@ -73,16 +76,25 @@ private:
         std::string text; // canonical
         Layer layer;
     };
+    struct TextHash {
+        using is_transparent = void;
+        std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+    };
+    using Numbers = std::unordered_map<std::string, std::uint32_t, TextHash, std::equal_to<>>;
     // Values that many lines share, read once for each way that they are written.
     template<typename Value>
     struct Table {
         std::vector<Value> values;
-        std::unordered_map<std::string_view, std::uint32_t> by_text; // as written in a line
-        std::unordered_map<std::string, std::uint32_t> by_canonical; // as this version writes it
+        Numbers by_text;      // as written in a line
+        Numbers by_canonical; // as this version writes it
+    };
+    // Stays open: a file that another one has replaced still holds the records that were read.
+    struct OpenFile {
+        std::string path;
+        std::shared_ptr<const RecordsFile> file;
     };
 
-    std::deque<std::string> texts_; // of the files; lines refer to them
-    std::vector<std::string> files_;
+    std::vector<OpenFile> files_;
     std::vector<std::string> problems_;
     std::vector<DatabaseEntry> entries_;
     Table<KnownLayer> layers_;
@@ -92,6 +104,8 @@ private:
     Table<ScheduleRecord> schedules_;
 
     void add_file(const std::filesystem::path &path, RecordOrigin origin);
+    // A line of the newest file.
+    void add_line(std::string_view line, std::uint32_t number, std::uint64_t begin, RecordOrigin origin);
     std::optional<DatabaseEntry> read_line(std::string_view line, std::string *error);
     template<typename Value, typename Read>
     std::optional<std::uint32_t> intern(Table<Value> *table, std::string_view text, const Read &read);

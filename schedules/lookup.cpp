@@ -168,29 +168,32 @@ ScheduleLookup::Features ScheduleLookup::features_of(const PhaseConvolution &lay
 ScheduleLookup::ScheduleLookup(const Database &database) : database_(&database) {
     const std::vector<DatabaseEntry> &all = database.entries();
     using Key = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t>;
-    std::map<Key, std::vector<std::uint32_t>> sorted;
-    for (std::uint32_t i = 0; i < all.size(); i++)
-        sorted[{all[i].layer, all[i].instruction_set, all[i].machine, all[i].tools}].push_back(i);
-
-    // Those that were recorded first come first.
-    std::vector<const std::vector<std::uint32_t> *> in_order;
-    for (const auto &[key, entries] : sorted)
-        in_order.push_back(&entries);
-    std::sort(in_order.begin(), in_order.end(),
-              [](const auto *a, const auto *b) { return (*a)[0] < (*b)[0]; });
+    std::map<Key, std::size_t> numbers;
+    std::vector<std::vector<std::uint32_t>> in_order; // those that were recorded first come first
+    std::optional<Key> last;
+    std::size_t number = 0;
+    for (std::uint32_t i = 0; i < all.size(); i++) {
+        const Key key{all[i].layer, all[i].instruction_set, all[i].machine, all[i].tools};
+        if (key != last) { // searches record a layer at a time
+            number = numbers.try_emplace(key, numbers.size()).first->second;
+            in_order.resize(numbers.size());
+            last = key;
+        }
+        in_order[number].push_back(i);
+    }
 
     std::map<std::string, std::string> kind_of_class;
     std::map<std::uint32_t, std::variant<PhaseConvolution, Diagnostic>> lowered;
-    for (const std::vector<std::uint32_t> *entries : in_order) {
-        const DatabaseEntry &first = all[(*entries)[0]];
+    for (const std::vector<std::uint32_t> &entries : in_order) {
+        const DatabaseEntry &first = all[entries[0]];
         auto known = lowered.find(first.layer);
         if (known == lowered.end()) known = lowered.emplace(first.layer, lower(database.layer(first))).first;
         const auto *layer = std::get_if<PhaseConvolution>(&known->second);
         if (layer == nullptr) continue; // another version could lower it
-        Group group{(*entries)[0],
+        Group group{entries[0],
                     database.layer_text(first),
                     features_of(*layer),
-                    answering(database, latest(database, *entries)),
+                    answering(database, latest(database, entries)),
                     {}};
         if (group.entries.empty()) continue;
         group.least_cost = least_costs(database, group.entries);

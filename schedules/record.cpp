@@ -204,19 +204,6 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (r.tile_x < 1 || r.tile_y < 1 || r.vectors < 1 || r.tiles < 1 || r.task_tiles < 1 || r.unroll < 1)
         return "tile sizes must be at least 1";
     if (r.tile_x == 1 && r.tile_y == 1) return "tiles of one output save no products";
-    std::array<FilteredAxis, 2> axes;
-    for (std::size_t i = 0; i < axes.size(); i++) {
-        const PhaseAxis *axis = i == 0 ? &layer.x() : &layer.y();
-        const int tile = i == 0 ? r.tile_x : r.tile_y;
-        std::optional<FilteredAxis> filtered = filtered_axis(*axis, tile);
-        if (!filtered)
-            return fmt::format("an axis of {} taps and input stride {} has no tiles of {} outputs",
-                               axis->max_taps(), axis->input_stride, tile);
-        if (tile > 1 && filtering_gain(*filtered, *axis) <= 1)
-            return fmt::format("tiles of {} outputs of {} taps save no products", tile,
-                               filtered->matrices.taps);
-        axes[i] = *std::move(filtered);
-    }
     if (r.unroll > 16) return fmt::format("unroll must be at most 16, got {}", r.unroll);
     if (r.task_tiles % r.tiles != 0) return "tiles must divide task_tiles";
     const std::int64_t staged = r.stage_lanes > 1 && r.unroll > r.stage_lanes ? 2 * r.tiles : r.tiles;
@@ -225,6 +212,19 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (used > target.vector_registers) {
         return fmt::format("the register tile needs {} of {} vector registers", used,
                            target.vector_registers);
+    }
+    FilteredAxes axes;
+    for (std::size_t i = 0; i < axes.size(); i++) {
+        const PhaseAxis *axis = i == 0 ? &layer.x() : &layer.y();
+        const int tile = i == 0 ? r.tile_x : r.tile_y;
+        std::shared_ptr<const FilteredAxis> filtered = filtered_axis(*axis, tile);
+        if (!filtered)
+            return fmt::format("an axis of {} taps and input stride {} has no tiles of {} outputs",
+                               axis->max_taps(), axis->input_stride, tile);
+        if (tile > 1 && filtered->gain() <= 1)
+            return fmt::format("tiles of {} outputs of {} taps save no products", tile,
+                               filtered->matrices.taps);
+        axes[i] = std::move(filtered);
     }
     if (target.multiply_by_lane ? (r.stage_lanes != 1 && r.stage_lanes != 4) : r.stage_lanes != 1)
         return fmt::format("stage_lanes {} is not for this target", r.stage_lanes);
@@ -243,8 +243,8 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     const bool fast = layer.numeric == NumericPolicy::fast;
     // The transform of a window of 4x4 points is one register each; of more points it spills, which only
     // tiles that save so much more are worth.
-    const std::int64_t window = axes[0].matrices.points() * axes[1].matrices.points();
-    if (!fast && !axes[0].direct() && !axes[1].direct() && window > 16)
+    const std::int64_t window = axes[0]->matrices.points() * axes[1]->matrices.points();
+    if (!fast && !axes[0]->direct() && !axes[1]->direct() && window > 16)
         return fmt::format("windows of {} points do not stay in registers while they are transformed",
                            window);
     if (const double error = relative_error(axes, layer.channels_per_output());
@@ -395,20 +395,20 @@ int block_channels(const ScheduleRecord &record) {
     return std::get<GpuDirect>(record.parameters).block_channels;
 }
 
-std::array<FilteredAxis, 2> filtered_axes(const PhaseConvolution &layer, const CpuFiltering &record) {
-    return {filtered_axis(layer.x(), record.tile_x).value(), filtered_axis(layer.y(), record.tile_y).value()};
+FilteredAxes filtered_axes(const PhaseConvolution &layer, const CpuFiltering &record) {
+    return {filtered_axis(layer.x(), record.tile_x), filtered_axis(layer.y(), record.tile_y)};
 }
 
 namespace {
 
 // Tiles of the last two axes, x first.
 std::array<std::int64_t, 2> tiles_of_axes(const PhaseConvolution &layer, const CpuFiltering &record) {
-    const std::array<FilteredAxis, 2> filtered = filtered_axes(layer, record);
+    const FilteredAxes filtered = filtered_axes(layer, record);
     const auto tiles = [](const FilteredAxis &axis, const PhaseAxis &layer_axis) {
         const std::int64_t phases = layer_axis.phase_count();
         return axis.tiles(std::max<std::int64_t>(1, (layer_axis.output_size + phases - 1) / phases));
     };
-    return {tiles(filtered[0], layer.x()), tiles(filtered[1], layer.y())};
+    return {tiles(*filtered[0], layer.x()), tiles(*filtered[1], layer.y())};
 }
 
 } // namespace
@@ -435,10 +435,10 @@ double error_factor(const PhaseConvolution &layer, const ScheduleRecord &record)
     const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
     if (filtering == nullptr) return 1;
     double factor = 1, steps = static_cast<double>(layer.channels_per_output()), roundings = 1;
-    for (const FilteredAxis &axis : filtered_axes(layer, *filtering)) {
-        factor *= axis.matrices.amplification();
-        roundings += static_cast<double>(axis.matrices.roundings());
-        if (axis.direct()) steps *= static_cast<double>(axis.matrices.taps);
+    for (const auto &axis : filtered_axes(layer, *filtering)) {
+        factor *= axis->matrices.amplification();
+        roundings += static_cast<double>(axis->matrices.roundings());
+        if (axis->direct()) steps *= static_cast<double>(axis->matrices.taps);
     }
     return factor * (1 + roundings / steps);
 }
@@ -447,9 +447,9 @@ PerAxis error_reach(const PhaseConvolution &layer, const ScheduleRecord &record)
     const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
     if (filtering == nullptr) return {};
     PerAxis reach;
-    for (const FilteredAxis &axis : filtered_axes(layer, *filtering)) {
-        const auto phases = static_cast<std::int64_t>(axis.shift.size());
-        reach.insert(reach.begin(), axis.direct() ? 0 : phases * axis.matrices.points());
+    for (const auto &axis : filtered_axes(layer, *filtering)) {
+        const auto phases = static_cast<std::int64_t>(axis->shift.size());
+        reach.insert(reach.begin(), axis->direct() ? 0 : phases * axis->matrices.points());
     }
     if (layer.spatial_axes == 1) reach.erase(reach.begin());
     return reach;
@@ -519,9 +519,9 @@ std::vector<int> packed_extents(const PhaseConvolution &layer, const ScheduleRec
         phases.push_back(static_cast<int>(axis->phase_count()));
     }
     if (const auto *filtering = std::get_if<CpuFiltering>(&record.parameters)) {
-        const std::array<FilteredAxis, 2> axes = filtered_axes(layer, *filtering);
+        const FilteredAxes axes = filtered_axes(layer, *filtering);
         for (std::size_t axis = 0; axis < axes.size(); axis++)
-            taps[axis] = static_cast<int>(axes[axis].matrices.points());
+            taps[axis] = static_cast<int>(axes[axis]->matrices.points());
     }
     std::vector<int> extents;
     if (layer.depthwise()) {
@@ -579,11 +579,12 @@ Staging staged_input(const PhaseConvolution &layer, std::int64_t channels) {
 // Transformed inputs and products of the tiles of a task, whatever the image's size. Channels-first tasks are
 // whole rows, and keep the products of all phases of a row.
 std::vector<Staging> staged_products(const PhaseConvolution &layer, const CpuFiltering &record) {
-    const std::array<FilteredAxis, 2> axes = filtered_axes(layer, record);
+    const FilteredAxes axes = filtered_axes(layer, record);
     std::int64_t points = 1, product_points = 1;
-    for (const FilteredAxis &axis : axes) {
-        points *= axis.matrices.points();
-        product_points *= axis.direct() ? 1 : axis.matrices.points(); // a direct axis is summed in registers
+    for (const auto &axis : axes) {
+        points *= axis->matrices.points();
+        product_points *=
+            axis->direct() ? 1 : axis->matrices.points(); // a direct axis is summed in registers
     }
     Staging transformed, products;
     transformed.channels = points * layer.kernel_input_channels();

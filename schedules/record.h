@@ -155,7 +155,7 @@ int block_channels(const ScheduleRecord &record);
 
 // The last two axes of a layer in the tiles of a filtering schedule, x first. Precondition:
 // violated_constraint has nothing against it.
-std::array<FilteredAxis, 2> filtered_axes(const PhaseConvolution &layer, const CpuFiltering &record);
+FilteredAxes filtered_axes(const PhaseConvolution &layer, const CpuFiltering &record);
 
 // How a filtering schedule shares the tiles of a call among tasks. Channels-first tasks are whole rows of
 // tiles, as many as task_tiles hold as they are staged. Precondition: fixed sizes.

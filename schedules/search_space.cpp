@@ -294,8 +294,8 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
         [&]() -> Reason {
             const auto x = outputs(layer.x()), y = outputs(layer.y());
             if (!x || !y || layer.batch == dynamic_size) return "tasks of tiles need fixed sizes";
-            const std::array<FilteredAxis, 2> axes = filtered_axes(layer, r);
-            const std::int64_t tiles = axes[0].tiles(*x) * axes[1].tiles(*y) * layer.batch;
+            const FilteredAxes axes = filtered_axes(layer, r);
+            const std::int64_t tiles = axes[0]->tiles(*x) * axes[1]->tiles(*y) * layer.batch;
             const FilteringTasks tasks = filtering_tasks(layer, r);
             const std::int64_t paid = divide_up(tasks.count, threads) * threads * tasks.tiles;
             const double keeps = static_cast<double>(tiles) / static_cast<double>(paid);
@@ -540,15 +540,15 @@ private:
 
     // Whether minimal filtering has anything to save along an axis.
     static bool filters(const PhaseAxis &axis) {
-        const std::optional<FilteredAxis> filtered = filtered_axis(axis, 2);
-        return filtered && filtering_gain(*filtered, axis) > 1;
+        const auto filtered = filtered_axis(axis, 2);
+        return filtered && filtered->gain() > 1;
     }
 
     // Tiles of a task; of channels-first tensors in whole rows.
     std::vector<std::int64_t> filtering_tasks_of(const CpuFiltering &tile) const {
         if (layer_.layout == Layout::nhwc) return {12, 24, 42, 84};
         const std::int64_t in_row =
-            tile.staged_row(filtered_axes(layer_, tile)[0].tiles(*outputs(layer_.x())));
+            tile.staged_row(filtered_axes(layer_, tile)[0]->tiles(*outputs(layer_.x())));
         std::vector<std::int64_t> tasks = {in_row};
         for (const std::int64_t rows : {2, 3, 4, 6, 8})
             if (rows * in_row <= 96) tasks.push_back(rows * in_row);

@@ -271,7 +271,7 @@ json products(const json &request) {
     if (filtering != nullptr && std::holds_alternative<PhaseConvolution>(lowered)) {
         const auto &convolution = std::get<PhaseConvolution>(lowered);
         const auto [x, y] = filtered_axes(convolution, *filtering);
-        made /= filtering_gain(x, convolution.x()) * filtering_gain(y, convolution.y());
+        made /= x->gain() * y->gain();
     }
     return {{"products", made}};
 }

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <mutex>
 #include <numeric>
 #include <stdexcept>
 
@@ -214,6 +216,13 @@ std::int64_t FilteredAxis::products() const {
     return count;
 }
 
+double FilteredAxis::gain() const {
+    std::int64_t own = 0;
+    for (const RationalMatrix &weight : weights)
+        own += static_cast<std::int64_t>(weight[0].size()) * matrices.outputs;
+    return static_cast<double>(own) / static_cast<double>(products());
+}
+
 std::int64_t FilteredAxis::tiles(std::int64_t outputs) const {
     return (outputs + largest_shift() + matrices.outputs - 1) / matrices.outputs;
 }
@@ -255,78 +264,9 @@ std::vector<std::int64_t> cheapest_leads(const FilterMatrices &matrices, std::in
     return leads;
 }
 
-} // namespace
-
-// A phase whose taps begin at input offset f and stand at `lead` in the window has shift f - lead -
-// window_begin. Of the cheapest leads those are taken that keep the shifts small, since tiles of outputs
-// before the first are wasted.
-std::optional<FilteredAxis> filtered_axis(const PhaseAxis &axis, std::int64_t outputs) {
-    const std::int64_t taps = axis.max_taps();
-    const TapProgression progression = axis.progression();
-    if (outputs < 1 || taps < 1 || axis.input_stride != 1 || (taps > 1 && progression.offset_step != 1))
-        return std::nullopt;
-    if (outputs > 1 && (taps > largest_filter || outputs > largest_filter_tile)) return std::nullopt;
-
-    FilteredAxis result;
-    const bool plain = outputs == 1 || taps == 1;
-    result.matrices = plain ? filter_matrices(outputs, taps, {}) : known_matrices(outputs, taps);
-    // By phase: input offsets at which its window may begin.
-    std::vector<std::vector<std::int64_t>> begins;
-    std::vector<std::int64_t> candidates;
-    for (std::size_t q = 0; q < axis.phases.size(); q++) {
-        std::vector<std::int64_t> &begin = begins.emplace_back();
-        if (progression.count[q] == 0) continue;
-        for (const std::int64_t lead : cheapest_leads(result.matrices, progression.count[q]))
-            begin.push_back(progression.first_input_offset[q] - lead);
-        candidates.insert(candidates.end(), begin.begin(), begin.end());
-    }
-    std::int64_t least_shift = -1;
-    for (const std::int64_t window_begin : candidates) {
-        std::vector<std::int64_t> shift;
-        for (const std::vector<std::int64_t> &begin : begins) {
-            std::int64_t smallest = begin.empty() ? 0 : -1;
-            for (const std::int64_t at : begin)
-                if (at >= window_begin && (smallest < 0 || at - window_begin < smallest))
-                    smallest = at - window_begin;
-            shift.push_back(smallest);
-        }
-        const auto [low, high] = std::minmax_element(shift.begin(), shift.end());
-        if (*low < 0 || (least_shift >= 0 && *high >= least_shift)) continue;
-        least_shift = *high;
-        result.window_begin = window_begin;
-        result.shift = shift;
-    }
-    for (std::size_t q = 0; q < axis.phases.size(); q++) {
-        const std::int64_t count = progression.count[q];
-        const std::int64_t lead =
-            count == 0 ? 0 : progression.first_input_offset[q] - result.window_begin - result.shift[q];
-        result.weights.push_back(columns_of(result.matrices.weight, lead, count));
-    }
-    return result;
-}
-
-double filtering_gain(const FilteredAxis &filtered, const PhaseAxis &axis) {
-    std::int64_t taps = 0;
-    for (const std::int64_t count : axis.progression().count)
-        taps += count;
-    return static_cast<double>(taps * filtered.matrices.outputs) / static_cast<double>(filtered.products());
-}
-
-namespace {
-
 double square(const Rational &value) {
     return value.to_double() * value.to_double();
 }
-
-// Variances of one output of one phase on one axis, where inputs and weights have variance 1.
-struct OutputVariance {
-    double steps = 1;     // of the product's chain that are this axis's: the taps of a direct one
-    double taps = 1;      // of the layer's own sum
-    double products = 1;  // sum over points of A^2 var(G w) var(B d)
-    double transform = 0; // the same times the roundings of B d
-    double inverse = 0;   // sum of the partial sums of A
-    double output = 1;    // the last of them: what the axis yields
-};
 
 // What a row's partial sums add, over the variance of the whole.
 double row_roundings(const std::vector<Rational> &row) {
@@ -386,15 +326,84 @@ std::vector<OutputVariance> output_variances(const FilteredAxis &axis) {
     return result;
 }
 
+// What a filtered axis follows from: outputs of a tile, taps, and of each phase its taps and first input
+// offset.
+using AxisKind = std::vector<std::int64_t>;
+
+AxisKind kind_of(std::int64_t outputs, std::int64_t taps, const TapProgression &progression) {
+    AxisKind kind = {outputs, taps};
+    kind.insert(kind.end(), progression.count.begin(), progression.count.end());
+    kind.insert(kind.end(), progression.first_input_offset.begin(), progression.first_input_offset.end());
+    return kind;
+}
+
+// A phase whose taps begin at input offset f and stand at `lead` in the window has shift f - lead -
+// window_begin. Of the cheapest leads those are taken that keep the shifts small, since tiles of outputs
+// before the first are wasted.
+FilteredAxis make_filtered_axis(std::int64_t outputs, std::int64_t taps, const TapProgression &progression) {
+    FilteredAxis result;
+    const bool plain = outputs == 1 || taps == 1;
+    result.matrices = plain ? filter_matrices(outputs, taps, {}) : known_matrices(outputs, taps);
+    // By phase: input offsets at which its window may begin.
+    std::vector<std::vector<std::int64_t>> begins;
+    std::vector<std::int64_t> candidates;
+    for (std::size_t q = 0; q < progression.count.size(); q++) {
+        std::vector<std::int64_t> &begin = begins.emplace_back();
+        if (progression.count[q] == 0) continue;
+        for (const std::int64_t lead : cheapest_leads(result.matrices, progression.count[q]))
+            begin.push_back(progression.first_input_offset[q] - lead);
+        candidates.insert(candidates.end(), begin.begin(), begin.end());
+    }
+    std::int64_t least_shift = -1;
+    for (const std::int64_t window_begin : candidates) {
+        std::vector<std::int64_t> shift;
+        for (const std::vector<std::int64_t> &begin : begins) {
+            std::int64_t smallest = begin.empty() ? 0 : -1;
+            for (const std::int64_t at : begin)
+                if (at >= window_begin && (smallest < 0 || at - window_begin < smallest))
+                    smallest = at - window_begin;
+            shift.push_back(smallest);
+        }
+        const auto [low, high] = std::minmax_element(shift.begin(), shift.end());
+        if (*low < 0 || (least_shift >= 0 && *high >= least_shift)) continue;
+        least_shift = *high;
+        result.window_begin = window_begin;
+        result.shift = shift;
+    }
+    for (std::size_t q = 0; q < progression.count.size(); q++) {
+        const std::int64_t count = progression.count[q];
+        const std::int64_t lead =
+            count == 0 ? 0 : progression.first_input_offset[q] - result.window_begin - result.shift[q];
+        result.weights.push_back(columns_of(result.matrices.weight, lead, count));
+    }
+    result.variances = output_variances(result);
+    return result;
+}
+
 } // namespace
 
+std::shared_ptr<const FilteredAxis> filtered_axis(const PhaseAxis &axis, std::int64_t outputs) {
+    const std::int64_t taps = axis.max_taps();
+    const TapProgression progression = axis.progression();
+    if (outputs < 1 || taps < 1 || axis.input_stride != 1 || (taps > 1 && progression.offset_step != 1))
+        return nullptr;
+    if (outputs > 1 && (taps > largest_filter || outputs > largest_filter_tile)) return nullptr;
+
+    static std::mutex mutex;
+    static std::map<AxisKind, std::shared_ptr<const FilteredAxis>> known;
+    const std::lock_guard lock(mutex);
+    std::shared_ptr<const FilteredAxis> &result = known[kind_of(outputs, taps, progression)];
+    if (!result)
+        result = std::make_shared<const FilteredAxis>(make_filtered_axis(outputs, taps, progression));
+    return result;
+}
+
 // x is transformed back before y. Weights are rounded once more than those of the direct form, which are not.
-double relative_error(const std::array<FilteredAxis, 2> &axes, std::int64_t channels) {
-    if (axes[0].direct() && axes[1].direct()) return 1;
-    const std::vector<OutputVariance> along_y = output_variances(axes[1]);
+double relative_error(const FilteredAxes &axes, std::int64_t channels) {
+    if (axes[0]->direct() && axes[1]->direct()) return 1;
     double filtered = 0, direct = 0;
-    for (const OutputVariance &x : output_variances(axes[0])) {
-        for (const OutputVariance &y : along_y) {
+    for (const OutputVariance &x : axes[0]->variances) {
+        for (const OutputVariance &y : axes[1]->variances) {
             const double steps = static_cast<double>(channels) * x.steps * y.steps;
             const double terms = static_cast<double>(channels) * x.taps * y.taps;
             filtered += (steps * (steps + 1) / 2 + steps) * x.products * y.products;

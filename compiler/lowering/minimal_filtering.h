@@ -12,7 +12,7 @@
 
 #include <array>
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <vector>
 
 namespace unstride {
@@ -72,6 +72,16 @@ FilterMatrices filter_matrices(std::int64_t outputs, std::int64_t taps, const st
 // = 9 and 10.
 const std::vector<Rational> &filter_points(std::int64_t count);
 
+// Variances of one output of one phase on one axis, where inputs and weights have variance 1.
+struct OutputVariance {
+    double steps = 1;     // of the product's chain that are this axis's: the taps of a direct one
+    double taps = 1;      // of the layer's own sum
+    double products = 1;  // sum over points of A^2 var(G w) var(B d)
+    double transform = 0; // the same times the roundings of B d
+    double inverse = 0;   // sum of the partial sums of A
+    double output = 1;    // the last of them: what the axis yields
+};
+
 // An axis of a phase convolution in tiles of m outputs of every phase. All phases read their taps from one
 // window of n = m + r - 1 inputs a tile, where r is the most taps of a phase:
 //
@@ -86,6 +96,7 @@ struct FilteredAxis {
     std::vector<std::int64_t> shift; // of each phase, none negative
     // Transformed weight of phase q at point p: the sum over its taps j of weights[q][p][j] * w_j.
     std::vector<RationalMatrix> weights;
+    std::vector<OutputVariance> variances; // of each output of each phase that has taps
 
     bool direct() const { return matrices.outputs == 1; }
     std::int64_t largest_shift() const;
@@ -93,23 +104,24 @@ struct FilteredAxis {
     bool multiplies(std::int64_t q, std::int64_t p) const;
     // Of one tile, all phases, one channel.
     std::int64_t products() const;
+    // Products of the direct form for each of these; 1 for outputs = 1. An axis gains if it is above 1.
+    double gain() const;
     // Tiles that cover `outputs` of every phase.
     std::int64_t tiles(std::int64_t outputs) const;
 };
 
-// Null where the axis cannot be tiled like that: inputs that are read by steps, more than largest_filter taps
-// or largest_filter_tile outputs (any number of taps for outputs = 1), or no phase with a tap.
-std::optional<FilteredAxis> filtered_axis(const PhaseAxis &axis, std::int64_t outputs);
+using FilteredAxes = std::array<std::shared_ptr<const FilteredAxis>, 2>; // of an image, x first
 
-// Products of the direct form for each one of the filtered axis; 1 for outputs = 1. An axis gains if it is
-// above 1.
-double filtering_gain(const FilteredAxis &filtered, const PhaseAxis &axis);
+// Null where the axis cannot be tiled like that: inputs that are read by steps, more than largest_filter taps
+// or largest_filter_tile outputs (any number of taps for outputs = 1), or no phase with a tap. Axes of one
+// kind are made once and kept: a search asks for the same few thousands of times.
+std::shared_ptr<const FilteredAxis> filtered_axis(const PhaseAxis &axis, std::int64_t outputs);
 
 // Root mean square error of a sum over so many channels in units of the direct form's, all outputs of a tile
 // together, the axes x first; 1 for two direct axes. Derived, not measured, for independent inputs and
 // weights of mean 0: every rounding adds a variance in proportion to that of what is rounded. A chain of L
 // additions so makes L (L + 1) / 2 of one product's, whatever the form; the transforms add some multiple of
 // L, so that few channels favour the direct form.
-double relative_error(const std::array<FilteredAxis, 2> &axes, std::int64_t channels);
+double relative_error(const FilteredAxes &axes, std::int64_t channels);
 
 } // namespace unstride

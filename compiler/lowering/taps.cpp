@@ -21,15 +21,14 @@ std::int64_t floor_divide(std::int64_t numerator, std::int64_t divisor) {
 //     i = u + (q + pad - dilation * t) / stride,   for the t that make (q + pad - dilation * t) divisible.
 //
 // Those t lie stride / gcd(stride, dilation) apart, so a phase has about kernel * gcd / stride taps, or none
-// where gcd does not divide q + pad.
+// where gcd does not divide q + pad; each t belongs to the one phase q in 0 … stride - 1.
 std::vector<Phase> transposed_conv_phases(std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
                                           std::int64_t pad_begin) {
     std::vector<Phase> phases(static_cast<std::size_t>(stride));
-    for (std::int64_t q = 0; q < stride; q++) {
-        for (std::int64_t t = kernel; t-- > 0;) {
-            const std::int64_t distance = q + pad_begin - dilation * t;
-            if (distance % stride == 0) phases[q].taps.push_back({t, 1, distance / stride, 0});
-        }
+    for (std::int64_t t = kernel; t-- > 0;) {
+        const std::int64_t offset = floor_divide(pad_begin - dilation * t + stride - 1, stride);
+        const std::int64_t q = stride * offset - pad_begin + dilation * t;
+        phases[static_cast<std::size_t>(q)].taps.push_back({t, 1, offset, 0});
     }
     space_evenly(&phases);
     return phases;

@@ -209,6 +209,11 @@ TEST(JsonLine, SplitsWhatIsJsonAndNothingElse) {
                              "{\"a\":\"\t\"}",
                              R"({"a":[1,]})",
                              R"({"a":[1 2]})",
+                             R"({"a":[1,,2]})",
+                             R"({"a":[1,2,]})",
+                             R"({"a":[1,2x,3]})",
+                             R"({"a":[1,2)",
+                             R"({"a":[1,)",
                              R"({"a":NaN})",
                              R"({"a":"b)"}) {
         EXPECT_FALSE(split_object(text, &error).has_value()) << text;
@@ -275,6 +280,39 @@ TEST(Store, AppendedRecordsAreReadBackInOrder) {
     }
     // one file by its name, too
     EXPECT_EQ(loaded(data / "avx512.jsonl").entries().size(), records.size());
+}
+
+// Files are read a piece at a time; a line may lie in two pieces, or be longer than one.
+TEST(Store, HoldsLinesOfAnyLength) {
+    const ScratchFolder folder;
+    const fs::path file = folder.path() / "avx512.jsonl";
+    const std::string line = line_of(full_record());
+    std::string text;
+    while (text.size() < (std::size_t{5} << 19))
+        text += line;
+    const std::size_t before = text.size() / line.size();
+    text += "{\"comment\":\"" + std::string(std::size_t{3} << 20, 'x') + "\"}\n";
+    text += line + line.substr(0, line.size() - 1); // the last one without its end
+    write(file, text);
+
+    const Database database = loaded(file);
+    ASSERT_EQ(database.entries().size(), before + 2);
+    ASSERT_EQ(database.problems().size(), 1u);
+    EXPECT_EQ(database.problems()[0].find(fmt::format("{}:{}: ", file.string(), before + 1)), 0u);
+    EXPECT_EQ(database.entries().back().line, before + 3);
+    std::string error;
+    for (const DatabaseEntry &entry : database.entries()) {
+        const auto read = database.read(entry, &error);
+        ASSERT_TRUE(read.has_value()) << error;
+        EXPECT_TRUE(*read == full_record());
+    }
+
+    // Compacting replaces a file while others read it; what shortens it is reported.
+    fs::rename(file, folder.path() / "replaced");
+    EXPECT_TRUE(database.read(database.entries()[0], &error).has_value()) << error;
+    fs::resize_file(folder.path() / "replaced", 10);
+    EXPECT_FALSE(database.read(database.entries()[0], &error).has_value());
+    EXPECT_EQ(error, file.string() + ":1: cannot be read: the file has changed");
 }
 
 TEST(Store, FilesAreReadInTheOrderOfTheirNames) {

@@ -54,15 +54,15 @@ KernelForm form_of(const PhaseConvolution &layer, const ScheduleRecord &record) 
     if (!stages_open_rows(layer, record)) form.scratch_bytes = staged_bytes(layer, record);
     const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
     if (filtering == nullptr) return form;
-    const std::array<FilteredAxis, 2> axes = filtered_axes(layer, *filtering);
+    const FilteredAxes axes = filtered_axes(layer, *filtering);
     form.multiplications_per_output = static_cast<double>(layer.channels_per_output());
-    for (const FilteredAxis &axis : axes) {
+    for (const auto &axis : axes) {
         form.multiplications_per_output *=
-            static_cast<double>(axis.products()) /
-            static_cast<double>(axis.matrices.outputs * static_cast<std::int64_t>(axis.shift.size()));
+            static_cast<double>(axis->products()) /
+            static_cast<double>(axis->matrices.outputs * static_cast<std::int64_t>(axis->shift.size()));
     }
-    if (!axes[1].direct()) form.filtered.push_back(form_axis(axes[1], "height"));
-    if (!axes[0].direct()) form.filtered.push_back(form_axis(axes[0], "width"));
+    if (!axes[1]->direct()) form.filtered.push_back(form_axis(*axes[1], "height"));
+    if (!axes[0]->direct()) form.filtered.push_back(form_axis(*axes[0], "width"));
     return form;
 }
 
