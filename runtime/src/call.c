@@ -8,6 +8,7 @@ typedef struct call {
     const unstride_layer *layer;
     unstride_parallel parallel; /* parallel_for is null: the library's own threads */
     int concurrency;            /* tasks at a time; 1: a plain loop on the calling thread */
+    bool wakes_threads;         /* the library's own, where they sleep */
     char *slots;                /* scratch memory, slot_count times slot_bytes */
     size_t slot_bytes;
     int slot_count;

@@ -6,6 +6,10 @@
  * the layers of a network follow each other faster than this. */
 #define SPIN_NANOSECONDS 50000
 
+/* Jobs that are too small to wake anybody do so after this many in a row: from then on the workers stay
+ * awake. */
+#define JOBS_IN_A_ROW 8
+
 typedef struct pool_job {
     int (*task)(void *closure, int index);
     void *closure;
@@ -21,7 +25,10 @@ static struct {
     atomic_int seats, finished, next, result;
     atomic_int sleepers;
     atomic_bool caller_sleeps, stopping;
-    int worker_count; /* belongs to the holder of `busy` */
+    /* These belong to the holder of `busy`. */
+    int worker_count;
+    int in_a_row;     /* jobs, each of which began soon after the one before it had ended */
+    int64_t last_end; /* of a job */
     pthread_t workers[UNSTRIDE_MAX_THREADS - 1];
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER,
@@ -154,10 +161,7 @@ static int run_alone(const pool_job *job) {
     return 0;
 }
 
-/* Runs the tasks on at most `threads` threads, the calling one included; 0 or the first non-zero result. */
-static int pool_run(const pool_job *job, int threads) {
-    if (threads > job->count) threads = job->count;
-    if (threads <= 1 || atomic_flag_test_and_set(&pool.busy)) return run_alone(job);
+static int run_together(const pool_job *job, int threads) {
     grow_pool(threads - 1);
     const int seats = threads - 1 < pool.worker_count ? threads - 1 : pool.worker_count;
     pool.job = *job;
@@ -168,7 +172,21 @@ static int pool_run(const pool_job *job, int threads) {
     wake_workers(seats);
     work_on_job();
     wait_for_workers(seats - atomic_exchange(&pool.seats, 0));
-    const int result = atomic_load(&pool.result);
+    return atomic_load(&pool.result);
+}
+
+/* Runs the tasks on at most `threads` threads, the calling one included; 0 or the first non-zero result.
+ * Where the workers sleep and the job does not wake them, the calling thread works alone. */
+static int pool_run(const pool_job *job, int threads, bool wakes) {
+    if (threads > job->count) threads = job->count;
+    if (threads <= 1 || atomic_flag_test_and_set(&pool.busy)) return run_alone(job);
+    const bool follows = now_nanoseconds() - pool.last_end < SPIN_NANOSECONDS;
+    if (!follows) pool.in_a_row = 0;
+    if (pool.in_a_row < JOBS_IN_A_ROW) pool.in_a_row++;
+    const bool all_sleep = atomic_load(&pool.sleepers) == pool.worker_count; /* also where there are none */
+    const bool alone = all_sleep && !wakes && pool.in_a_row < JOBS_IN_A_ROW;
+    const int result = alone ? run_alone(job) : run_together(job, threads);
+    pool.last_end = now_nanoseconds();
     atomic_flag_clear(&pool.busy);
     return result;
 }

@@ -8,7 +8,8 @@ typedef struct checked_call {
     const void *packed; /* in host memory: the caller's, the library's own, or null where nothing is packed */
     uintptr_t packed_address; /* as the kernels are given it */
     int requested;            /* tasks at a time that were asked for */
-    int useful;               /* threads that are worth waking; 1: a plain loop */
+    int useful;               /* threads that have enough to do; 1: a plain loop */
+    bool wakes_threads;       /* there is enough to do even if they must be woken first */
     unstride_parallel parallel;
     size_t scratch_bytes; /* zero where the kernel stages nothing */
     size_t slot_bytes;
@@ -36,7 +37,9 @@ static void plan_tasks(const unstride_layer *layer, uint32_t requirement, const 
         outputs *= (double)output[axis];
     const bool on_device = unstride_this_library.device != UNSTRIDE_DEVICE_NONE;
     found->requested = requested;
-    found->useful = on_device ? 1 : useful_threads(layer, requirement, outputs, requested);
+    const double microseconds = estimated_microseconds(layer, requirement, outputs);
+    found->useful = on_device ? 1 : useful_threads(microseconds, requested);
+    found->wakes_threads = worth_waking(microseconds);
     found->slot_bytes = on_device ? 0 : (size_t)slot_bytes_of(layer, found->kernel, output);
     const int tasks = found->useful == 1 ? 1 : requested;
     found->scratch_bytes = found->slot_bytes * (size_t)tasks * (size_t)found->kernel->staging_count;
@@ -193,12 +196,18 @@ static int compute_groups(call *self, const checked_call *found) {
     return kernel_status(self, "run", code);
 }
 
+/* Tasks at a time. Of threads that are not the library's own nobody knows whether they sleep. */
+static int concurrency_of(const checked_call *found) {
+    if (found->parallel.parallel_for == NULL) return found->useful;
+    return found->wakes_threads ? found->requested : 1;
+}
+
 static int run_checked(const unstride_layer *layer, const unstride_arguments *arguments,
                        const checked_call *found) {
     call self = {.layer = layer,
                  .parallel = found->parallel,
-                 .concurrency = found->parallel.parallel_for != NULL && found->useful > 1 ? found->requested
-                                                                                          : found->useful,
+                 .concurrency = concurrency_of(found),
+                 .wakes_threads = found->wakes_threads,
                  .slots = arguments->scratch,
                  .slot_bytes = found->slot_bytes};
     void *allocated = NULL;

@@ -1,10 +1,12 @@
 /* How many threads a call gets: the settings, and which layers are too small to share. */
 
-/* A second thread pays from about 40 us of work on (measured with two cores of a Sapphire-Rapids-class Xeon:
- * waking and joining costs 5 to 10 us, and uneven shares the rest). Each thread must therefore have this
- * much, by an estimate that is rarely slower than the processor: a layer estimated at 40 us mostly takes
- * longer, and then gains still more. */
-#define MICROSECONDS_PER_THREAD 20.0
+/* A second thread that sleeps pays from about 40 us of work on (measured with two cores of a
+ * Sapphire-Rapids-class Xeon: waking and joining costs 5 to 10 us, and uneven shares the rest; up to 60 us in
+ * a virtual machine). Each thread must therefore have this much, by an estimate that is rarely slower than
+ * the processor: a layer estimated at 40 us mostly takes longer, and then gains still more. One that still
+ * looks for work takes it over within a microsecond. */
+#define MICROSECONDS_PER_SLEEPING_THREAD 20.0
+#define MICROSECONDS_PER_THREAD 6.0
 
 /* Multiplications in a microsecond on one core: between what was measured on that machine (105 GFLOP/s of
  * them with AVX-512, 57 with AVX2) and on Zen 4 (59 with either); narrower sets are taken at four lanes, two
@@ -68,14 +70,23 @@ static int requested_tasks(const unstride_parallel *parallel, int threads) {
     return threads == 0 ? default_threads() : threads;
 }
 
-/* Threads that are worth their waking for a layer with that many outputs; 1 for small ones. */
-static int useful_threads(const unstride_layer *layer, uint32_t requirement, double outputs, int requested) {
+/* What a layer with that many outputs takes on one thread, about. */
+static double estimated_microseconds(const unstride_layer *layer, uint32_t requirement, double outputs) {
     const double arithmetic =
         layer->multiplications_per_output * outputs / multiplications_per_microsecond(requirement);
     const double storing = outputs / OUTPUTS_PER_MICROSECOND;
-    const double threads = (arithmetic > storing ? arithmetic : storing) / MICROSECONDS_PER_THREAD;
+    return arithmetic > storing ? arithmetic : storing;
+}
+
+/* Threads that have enough to do; 1 for small layers. */
+static int useful_threads(double microseconds, int requested) {
+    const double threads = microseconds / MICROSECONDS_PER_THREAD;
     if (threads >= requested) return requested;
     return threads < 2.0 ? 1 : (int)threads;
+}
+
+static bool worth_waking(double microseconds) {
+    return microseconds >= 2 * MICROSECONDS_PER_SLEEPING_THREAD;
 }
 
 /* A Halide parallel loop as the task of a job. */
@@ -98,7 +109,7 @@ static int parallel_for(void *user_context, halide_task_t task, int min, int cou
     if (self == NULL || self->concurrency <= 1 || count <= 1) return run_alone(&job);
     if (self->parallel.parallel_for != NULL)
         return self->parallel.parallel_for(self->parallel.context, run_loop_task, count, &loop);
-    return pool_run(&job, self->concurrency);
+    return pool_run(&job, self->concurrency, self->wakes_threads);
 }
 
 static void reset_threads_after_fork(void) {
