@@ -64,6 +64,30 @@ TEST_F(Runtime, OneThreadAndSmallLayersCreateNoThread) {
     EXPECT_TRUE(passes_in_fresh_process("FreshProcess.DISABLED_OneThreadCreatesNone", {}));
 }
 
+// A layer whose work is worth sharing only with threads that are awake.
+TEST(FreshProcess, DISABLED_SmallCallsShareTheirWorkOnceTheyFollowEachOther) {
+    std::thread([] {}).join();
+    const std::ptrdiff_t before = threads_of_process();
+    FakeCall call(fake_small, fake_library(), 80, 80);
+    call.arguments.threads = 2;
+    for (int round = 0; round < 20; round++) {
+        ASSERT_EQ(call.run(), UNSTRIDE_OK);
+        sleep_a_little();
+    }
+    EXPECT_EQ(threads_of_process(), before);
+    for (int round = 0; round < 10000 && threads_of_process() == before; round++) {
+        for (int i = 0; i < 20; i++)
+            ASSERT_EQ(call.run(), UNSTRIDE_OK);
+    }
+    EXPECT_EQ(threads_of_process(), before + 1);
+    EXPECT_TRUE(call.right());
+}
+
+TEST_F(Runtime, SmallCallsShareTheirWorkOnceTheyFollowEachOther) {
+    EXPECT_TRUE(
+        passes_in_fresh_process("FreshProcess.DISABLED_SmallCallsShareTheirWorkOnceTheyFollowEachOther", {}));
+}
+
 TEST_F(Runtime, AnyCountGivesTheSameResultAndIsNotExceeded) {
     for (const int threads : {1, 2, 3, 8, 40, 2, 1, 5, 1024, 4}) {
         FakeCall call(fake_odd, fake_library(), 50, 9);
