@@ -429,7 +429,9 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     const double lanes = record.lanes, channels = static_cast<double>(layer.kernel_input_channels());
     const double phases = static_cast<double>(phase_count(layer));
     const double blocks = static_cast<double>(divide_up(layer.kernel_output_channels(), record.block()));
-    const double step = step_cycles(target, record.vectors, record.tiles);
+    const double step = record.stage_lanes > 1
+                            ? lane_step_cycles(record.vectors, record.tiles, record.stage_lanes)
+                            : step_cycles(target, record.vectors, record.tiles);
     // Every point of every phase enters its register tiles anew; direct axes only once.
     const double register_tile = static_cast<double>(layer.channels_per_output()) * products * step +
                                  phases * points * tile_overhead(record.vectors * record.tiles);
@@ -451,17 +453,14 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     return static_cast<double>(divide_up(tasks.count, 2) * 2) * task;
 }
 
-bool has_dynamic_size(const PhaseConvolution &layer) {
-    return layer.batch == dynamic_size || layer.x().output_size == dynamic_size ||
-           layer.y().output_size == dynamic_size;
-}
-
-// Targets that multiply by lane have none: there loops of 4x3 tiles spend a quarter of their instructions on
-// loads, and larger ones spill. Layers of dynamic size have none: how many tiles make a task depends on the
-// image. The cycles are those of one image, as of the other families.
+// Targets that multiply by lane stage four input channels of a tile in a vector, twice, as the direct form
+// does. The cycles are those of one image, as of the other families. Precondition: fixed sizes.
 Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
     Choice<CpuFiltering> best;
-    if (has_dynamic_size(layer) || layer.axes.size() != 2 || target.multiply_by_lane) return best;
+    const std::int64_t channels = layer.channels_per_output();
+    const bool by_lane = target.multiply_by_lane;
+    if (layer.axes.size() != 2 || (by_lane && (channels % 4 != 0 || layer.layout == Layout::nchw)))
+        return best;
     const std::int64_t outputs_x = outputs_of_phase(layer.x()), outputs_y = outputs_of_phase(layer.y());
     for (int tile_y = 1; tile_y <= std::min<std::int64_t>(largest_filter_tile, outputs_y); tile_y++) {
         for (int tile_x = 1; tile_x <= std::min<std::int64_t>(largest_filter_tile, outputs_x); tile_x++) {
@@ -472,9 +471,16 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
             const FilteredAxes axes = filtered_axes(layer, tile);
             const std::int64_t tiles = axes[0]->tiles(outputs_x) * axes[1]->tiles(outputs_y) * layer.batch;
             tile.lanes = target.vector_lanes;
+            if (by_lane) {
+                tile.stage_lanes = 4;
+                tile.unroll = channels % 8 == 0 ? 8 : 4;
+            }
             for (tile.vectors = 1; tile.vectors <= 4; tile.vectors++) {
                 for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
                     tile.task_tiles = tile.tiles;
+                    // Tiles are staged ahead.
+                    const int used = tile.vectors * tile.tiles + tile.vectors + 2 * tile.tiles;
+                    if (by_lane && used > target.vector_registers) continue;
                     if (violated_constraint(layer, target, {tile})) continue;
                     tile.task_tiles = static_cast<int>(filtering_task(layer, target, tile, tiles));
                     if (violated_constraint(layer, target, {tile})) continue;
@@ -501,9 +507,8 @@ ModelledSchedule best_of_own_products(const PhaseConvolution &layer, const Targe
 std::string no_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
     if (layer.numeric == NumericPolicy::exact) return "numeric=exact";
     if (layer.axes.size() != 2) return "the layer has three spatial axes";
-    if (has_dynamic_size(layer)) return "sizes are dynamic";
-    if (target.multiply_by_lane)
-        return fmt::format("on {} it is not the default, only for `unstride tune` to try",
+    if (target.multiply_by_lane && (layer.channels_per_output() % 4 != 0 || layer.layout == Layout::nchw))
+        return fmt::format("on {} it takes channels-last tensors with input channels by fours",
                            target.instruction_set);
     std::string reason;
     for (const auto &[tile_x, tile_y] : {std::pair{2, 2}, std::pair{1, 2}, std::pair{2, 1}}) {
@@ -513,6 +518,23 @@ std::string no_filtering(const PhaseConvolution &layer, const TargetFacts &targe
         if (const auto violated = violated_constraint(layer, target, {tile})) reason = *violated;
     }
     return reason.empty() ? "the image is too small for a tile" : reason;
+}
+
+bool has_dynamic_size(const PhaseConvolution &layer) {
+    return layer.batch == dynamic_size ||
+           std::any_of(layer.axes.begin(), layer.axes.end(),
+                       [](const PhaseAxis &axis) { return axis.output_size == dynamic_size; });
+}
+
+// The same layer for one image of that size, where sizes are dynamic.
+PhaseConvolution with_sizes(PhaseConvolution layer, std::int64_t size) {
+    if (layer.batch == dynamic_size) layer.batch = 1;
+    for (PhaseAxis &axis : layer.axes) {
+        if (axis.output_size != dynamic_size) continue;
+        axis.input_size = size;
+        axis.output_size = axis.output_for(size);
+    }
+    return layer;
 }
 
 ScheduleRecord cpu_default(const PhaseConvolution &layer, const TargetFacts &target) {
@@ -554,21 +576,47 @@ ScheduleRecord analytic_default(const PhaseConvolution &layer, const TargetFacts
     return {record};
 }
 
-// Filtering must pay well: its weights take more memory, and what is not finite spreads over a tile.
+// Filtering must pay well: its weights take more memory, and what is not finite spreads over a tile. Where
+// sizes are dynamic, tiles are made for a middle image, which must gain, and tasks for a small one, which
+// must not lose.
 FormChoice choose_form(const PhaseConvolution &layer, const TargetFacts &target) {
     constexpr double pays = 0.85;
+    constexpr std::int64_t small_image = 16, middle_image = 32;
+    const bool dynamic = has_dynamic_size(layer);
+    const PhaseConvolution small = dynamic ? with_sizes(layer, small_image) : layer;
+    const PhaseConvolution planned = dynamic ? with_sizes(layer, middle_image) : layer;
     FormChoice choice;
     choice.direct = best_of_own_products(layer, target);
-    const Choice<CpuFiltering> filtering = best_filtering(layer, target);
+    if (dynamic) choice.direct.cycles = best_of_own_products(planned, target).cycles;
+    Choice<CpuFiltering> filtering = best_filtering(planned, target);
     if (!std::isfinite(filtering.cycles)) {
         choice.reason = no_filtering(layer, target);
         return choice;
     }
+    double small_share = 0;
+    if (dynamic) {
+        CpuFiltering &record = filtering.record;
+        const FilteredAxes axes = filtered_axes(layer, record);
+        const std::int64_t tiles =
+            axes[0]->tiles(outputs_of_phase(small.x())) * axes[1]->tiles(outputs_of_phase(small.y()));
+        record.task_tiles = static_cast<int>(filtering_task(small, target, record, tiles));
+        if (auto violated = violated_constraint(layer, target, {record})) {
+            choice.reason = *std::move(violated);
+            return choice;
+        }
+        small_share =
+            modelled_cycles(small, target, record, axes) / best_of_own_products(small, target).cycles;
+        filtering.cycles = modelled_cycles(planned, target, record, axes);
+    }
     choice.filtering = {{filtering.record}, filtering.cycles};
     const double share = filtering.cycles / choice.direct.cycles;
     const std::string modelled =
-        fmt::format("filtering is modelled at {:.2f} of the direct form's cycles", share);
-    if (multiplications_per_image(layer) < least_filtered_multiplications) {
+        fmt::format("filtering is modelled at {:.2f} of the direct form's cycles{}", share,
+                    dynamic ? fmt::format(" for {}x{} inputs", middle_image, middle_image) : "");
+    if (share < pays && small_share > 1) {
+        choice.reason =
+            fmt::format("{}, but at {:.2f} for {}x{}", modelled, small_share, small_image, small_image);
+    } else if (multiplications_per_image(planned) < least_filtered_multiplications) {
         choice.reason = fmt::format("an image takes less than {:.0f} million multiplications",
                                     least_filtered_multiplications / 1e6);
     } else if (share < pays) {

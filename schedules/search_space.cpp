@@ -293,7 +293,7 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
         },
         [&]() -> Reason {
             const auto x = outputs(layer.x()), y = outputs(layer.y());
-            if (!x || !y || layer.batch == dynamic_size) return "tasks of tiles need fixed sizes";
+            if (!x || !y || layer.batch == dynamic_size) return std::nullopt;
             const FilteredAxes axes = filtered_axes(layer, r);
             const std::int64_t tiles = axes[0]->tiles(*x) * axes[1]->tiles(*y) * layer.batch;
             const FilteringTasks tasks = filtering_tasks(layer, r);
@@ -544,9 +544,12 @@ private:
         return filtered && filtered->gain() > 1;
     }
 
-    // Tiles of a task; of channels-first tensors in whole rows.
+    // Tiles of a task; of channels-first tensors in whole rows. Images of unknown size may be small.
     std::vector<std::int64_t> filtering_tasks_of(const CpuFiltering &tile) const {
-        if (layer_.layout == Layout::nhwc) return {12, 24, 42, 84};
+        if (layer_.layout == Layout::nhwc) {
+            if (!outputs(layer_.x()) || !outputs(layer_.y())) return {24, 42};
+            return {12, 24, 42, 84};
+        }
         const std::int64_t in_row =
             tile.staged_row(filtered_axes(layer_, tile)[0]->tiles(*outputs(layer_.x())));
         std::vector<std::int64_t> tasks = {in_row};
@@ -555,9 +558,8 @@ private:
         return tasks;
     }
 
-    // Tasks of dynamic sizes would be a guess.
     void filtering() {
-        if (!outputs(layer_.x()) || !outputs(layer_.y()) || layer_.axes.size() != 2) return;
+        if (layer_.axes.size() != 2 || (layer_.layout == Layout::nchw && !outputs(layer_.x()))) return;
         const bool by_lane = target_.multiply_by_lane && layer_.channels_per_output() % 4 == 0;
         const bool filters_x = filters(layer_.x()), filters_y = filters(layer_.y());
         for (int tile_y = 1; tile_y <= useful(outputs(layer_.y()), largest_filter_tile); tile_y++) {
@@ -568,7 +570,8 @@ private:
                 const bool saves_all = (tile_x > 1 || !filters_x) && (tile_y > 1 || !filters_y);
                 if (!saves_all || violated_constraint(layer_, target_, {tile})) continue;
                 tile.lanes = target_.vector_lanes;
-                tile.stage_lanes = tile.unroll = by_lane ? 4 : 1;
+                tile.stage_lanes = by_lane ? 4 : 1;
+                tile.unroll = !by_lane ? 1 : layer_.channels_per_output() % 8 == 0 ? 8 : 4;
                 for (tile.vectors = 1; tile.vectors <= most_vectors; tile.vectors++) {
                     for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
                         for (const std::int64_t task : filtering_tasks_of(tile)) {

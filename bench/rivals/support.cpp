@@ -267,12 +267,8 @@ json products(const json &request) {
     if (!record) throw std::runtime_error(error);
     double made = work_of(layer).multiplications;
     const auto lowered = lower(layer);
-    const auto *filtering = std::get_if<CpuFiltering>(&record->parameters);
-    if (filtering != nullptr && std::holds_alternative<PhaseConvolution>(lowered)) {
-        const auto &convolution = std::get<PhaseConvolution>(lowered);
-        const auto [x, y] = filtered_axes(convolution, *filtering);
-        made /= x->gain() * y->gain();
-    }
+    if (const auto *convolution = std::get_if<PhaseConvolution>(&lowered))
+        made *= products_share(*convolution, *record);
     return {{"products", made}};
 }
 

@@ -65,6 +65,26 @@ bool names_autoscheduler(const std::string &name) {
     return std::find(autoschedulers().begin(), autoschedulers().end(), name) != autoschedulers().end();
 }
 
+bool names_form(const std::string &name) {
+    return name == "direct" || name == "filtering";
+}
+
+// The best schedule of a form by the model that the default is chosen by.
+Outcome<ScheduleRecord> best_of_form(const std::string &form, const PhaseConvolution &convolution,
+                                     const TargetFacts &facts) {
+    const bool filters = form == "filtering";
+    if (facts.device != Device::cpu || convolution.depthwise()) {
+        if (!filters) return analytic_default(convolution, facts);
+        return Failure{TuningStatus::constraint, facts.device != Device::cpu
+                                                     ? "filtering is for CPUs"
+                                                     : "the layer does not sum over channels"};
+    }
+    const FormChoice choice = choose_form(convolution, facts);
+    if (!filters) return choice.direct.schedule;
+    if (!choice.filtering) return Failure{TuningStatus::constraint, choice.reason};
+    return choice.filtering->schedule;
+}
+
 // What a row calls a schedule: the file of a record without its folders.
 std::string contender_name(const std::string &schedule) {
     const auto place = record_place(schedule);
@@ -194,6 +214,10 @@ private:
             contender->schedule = found.schedule;
         } else if (name == "default") {
             contender->schedule = analytic_default(convolution, facts);
+        } else if (names_form(name)) {
+            const Outcome<ScheduleRecord> best = best_of_form(name, convolution, facts);
+            if (!best) return best.failure();
+            contender->schedule = *best;
         } else if (names_autoscheduler(name)) {
             const int threads = request_.threads > 0 ? request_.threads : host_machine().threads;
             contender->schedule = autoscheduled(convolution, name, threads);
@@ -319,7 +343,8 @@ private:
         if (!candidate) return refuse(candidate.failure());
         row->facts.code_bytes = candidate->code_bytes;
         if (!candidate->from_cache) row->compile_seconds = candidate->compile_seconds;
-        analyse(*candidate, work.multiplications, row);
+        analyse(*candidate, work.multiplications * products_share(convolution, *row->contender.schedule),
+                row);
         if (request_.loops) {
             const auto loops =
                 loop_nest_of(*candidate, installation_, folder_.path(), request_.limits.generator);
@@ -417,12 +442,13 @@ private:
 } // namespace
 
 std::string schedule_names() {
-    return fmt::format("tuned, default, FILE.jsonl:LINE, and of Halide's autoschedulers {}",
+    return fmt::format("tuned, default, its two forms direct and filtering, FILE.jsonl:LINE, and of Halide's "
+                       "autoschedulers {}",
                        fmt::join(autoschedulers(), ", "));
 }
 
 bool names_schedule(const std::string &text) {
-    return text == "tuned" || text == "default" || names_autoscheduler(text) ||
+    return text == "tuned" || text == "default" || names_form(text) || names_autoscheduler(text) ||
            record_place(text).has_value();
 }
 
