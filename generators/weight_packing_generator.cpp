@@ -172,8 +172,9 @@ private:
         tap_weights(at[0], at[1], tap_x, tap_y, at[4], at[5], at[6]) =
             weight(at[6] * record.block() + at[0], at[1], {tap_x, tap_y}, {at[4], at[5]});
         const RDom x(0, static_cast<int>(axes[0]->matrices.taps), "x");
-        half_transformed(at[0], at[1], at[2], tap_y, at[4], at[5], at[6]) = sum(
-            coefficient(*axes[0], x, at[2], at[4]) * tap_weights(at[0], at[1], x, tap_y, at[4], at[5], at[6]));
+        half_transformed(at[0], at[1], at[2], tap_y, at[4], at[5], at[6]) =
+            sum(coefficient(*axes[0], x, at[2], at[4]) *
+                tap_weights(at[0], at[1], x, tap_y, at[4], at[5], at[6]));
         const RDom y(0, static_cast<int>(axes[1]->matrices.taps), "y");
         return sum(coefficient(*axes[1], y, at[3], at[5]) *
                    half_transformed(at[0], at[1], at[2], y, at[4], at[5], at[6]));

@@ -171,8 +171,8 @@ FilteringTasks filtering_tasks(const PhaseConvolution &layer, const CpuFiltering
 // times the direct form's error, and `fast` below 8 times.
 inline constexpr double safe_relative_error = 1.19, fast_relative_error = 7.5;
 
-// Products that a schedule makes for each one of the layer's own, padding and borders counted alike; 1 but for
-// filtering.
+// Products that a schedule makes for each one of the layer's own, padding and borders counted alike; 1 but
+// for filtering.
 double products_share(const PhaseConvolution &layer, const ScheduleRecord &record);
 
 // Root mean square error in units of that of the layer's own products, for normal numbers; 1 but for

@@ -373,8 +373,9 @@ TEST_F(Command, DescribeTellsTheFormAndWhy) {
           "minimal filtering           227.6 a value  2.097 M bytes",
           "filtering is F(3, 2) on height and width, points 0, 1, -1, infinity",
           "form for avx2: the layer's own products (numeric=exact); packed weights 524292 bytes",
-          "of the direct form's cycles for 32x32 inputs)", "products (an image takes less than 4 million multiplications)",
-          "save no products)", "products (the layer has three spatial axes)"}) {
+          "of the direct form's cycles for 32x32 inputs)",
+          "products (an image takes less than 4 million multiplications)", "save no products)",
+          "products (the layer has three spatial axes)"}) {
         EXPECT_TRUE(has(result.output, part)) << part << " is not in\n" << result.output;
     }
     const ProcessResult neon =

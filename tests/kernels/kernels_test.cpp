@@ -336,7 +336,8 @@ TEST_P(Kernels, AreExactOnExactData) {
     const auto *filters = std::get_if<CpuFiltering>(&form.parameters);
     if (filters != nullptr) {
         for (const auto &axis : filtered_axes(lowered(), *filters))
-            if (!axis->direct() && axis->matrices.points() > 4) GTEST_SKIP() << "the transformed weights round";
+            if (!axis->direct() && axis->matrices.points() > 4)
+                GTEST_SKIP() << "the transformed weights round";
     }
     for (const Sizes &shape : shapes_of(layer())) {
         const Layer concrete = sized(shape);

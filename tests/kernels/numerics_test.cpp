@@ -353,8 +353,8 @@ TEST_F(Numerics, WhatIsNotFiniteReachesWhatItsWindowsMake) {
                     SCOPED_TRACE(name_of(layers[i], built));
                     const auto axes =
                         filtered_axes(convolution, std::get<CpuFiltering>(built.form.parameters));
-                    expect_spread(run(built, layers[i], broken), run(built, layers[i], data), shape,
-                                  *axes[0], *axes[1], x, y);
+                    expect_spread(run(built, layers[i], broken), run(built, layers[i], data), shape, *axes[0],
+                                  *axes[1], x, y);
                 }
             }
         }
