@@ -131,13 +131,19 @@ static void grow_pool(int workers) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+static int awake_workers(void) {
+    return pool.worker_count - atomic_load(&pool.sleepers);
+}
+
+/* Those that are awake look for seats by themselves. */
 static void wake_workers(int wanted) {
-    if (atomic_load(&pool.sleepers) == 0) return;
+    const int missing = wanted - awake_workers();
+    if (missing <= 0) return;
     pthread_mutex_lock(&pool.mutex);
-    if (wanted >= atomic_load(&pool.sleepers)) {
+    if (missing >= atomic_load(&pool.sleepers)) {
         pthread_cond_broadcast(&pool.wake);
     } else {
-        for (int i = 0; i < wanted; i++)
+        for (int i = 0; i < missing; i++)
             pthread_cond_signal(&pool.wake);
     }
     pthread_mutex_unlock(&pool.mutex);
@@ -175,17 +181,19 @@ static int run_together(const pool_job *job, int threads) {
     return atomic_load(&pool.result);
 }
 
-/* Runs the tasks on at most `threads` threads, the calling one included; 0 or the first non-zero result.
- * Where the workers sleep and the job does not wake them, the calling thread works alone. */
+/* Runs the tasks on at most `threads` threads, the calling one included; 0 or the first non-zero result. A
+ * job that does not wake workers is shared with those that are awake. */
 static int pool_run(const pool_job *job, int threads, bool wakes) {
     if (threads > job->count) threads = job->count;
     if (threads <= 1 || atomic_flag_test_and_set(&pool.busy)) return run_alone(job);
     const bool follows = now_nanoseconds() - pool.last_end < SPIN_NANOSECONDS;
     if (!follows) pool.in_a_row = 0;
     if (pool.in_a_row < JOBS_IN_A_ROW) pool.in_a_row++;
-    const bool all_sleep = atomic_load(&pool.sleepers) == pool.worker_count; /* also where there are none */
-    const bool alone = all_sleep && !wakes && pool.in_a_row < JOBS_IN_A_ROW;
-    const int result = alone ? run_alone(job) : run_together(job, threads);
+    if (!wakes && pool.in_a_row < JOBS_IN_A_ROW) {
+        const int awake = 1 + awake_workers();
+        if (threads > awake) threads = awake;
+    }
+    const int result = threads <= 1 ? run_alone(job) : run_together(job, threads);
     pool.last_end = now_nanoseconds();
     atomic_flag_clear(&pool.busy);
     return result;
