@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -225,6 +226,30 @@ TEST_F(CompareCommand, SchedulesOfALayerAreMeasured) {
     EXPECT_TRUE(has(page, "geometric mean"));
     EXPECT_TRUE(has(compare({"out.json"}).output, "mullapudi2016: geometric mean"));
     EXPECT_TRUE(has(compare({"out.json", "--format=md"}).output, "- mullapudi2016: geometric mean"));
+}
+
+// The forms that the default is chosen from; a layer without one has a row that says why.
+TEST_F(CompareCommand, FormsOfALayerAreMeasured) {
+    write("forms.layers", "dense = input(f32, 1x18x16x40) | transposed_conv(48, kernel=4, stride=2, pad=1)\n"
+                          "apart = input(f32, 1x6x6x8) | bilinear_upsample(2)\n");
+    const ProcessResult result =
+        compare({"forms.layers", "--schedules", "default,direct,filtering", "--rounds", "2", "--threads", "1",
+                 "--format", "json", "-o", "out.json"});
+    EXPECT_EQ(result.exit_code, 3) << result.errors; // one could not be measured
+    const auto text = read_file(path("out.json"));
+    ASSERT_TRUE(text.ok());
+    const nlohmann::json rows = nlohmann::json::parse(*text)["rows"];
+    ASSERT_EQ(rows.size(), 6U);
+    std::map<std::string, nlohmann::json> found;
+    for (const auto &row : rows)
+        found[row["layer"].get<std::string>() + " " + row["contender"]["name"].get<std::string>()] = row;
+    EXPECT_EQ(found["dense direct"]["contender"]["schedule"]["family"], "cpu_direct");
+    EXPECT_EQ(found["dense filtering"]["contender"]["schedule"]["family"], "cpu_filtering");
+    for (const char *name :
+         {"dense default", "dense direct", "dense filtering", "apart default", "apart direct"})
+        EXPECT_EQ(found[name]["status"], "ok") << name;
+    EXPECT_EQ(found["apart filtering"]["status"], "constraint");
+    EXPECT_EQ(found["apart filtering"]["detail"], "the layer does not sum over channels");
 }
 
 TEST_F(CompareCommand, WhatIsNotCompiledInTimeHasItsRow) {

@@ -697,6 +697,21 @@ TEST(AnalyticDefault, ChoosesTheFamilyByTheLayer) {
     }
 }
 
+// A middle image must gain by filtering, and a small one not lose; tasks are small enough for two threads to
+// share the small one.
+TEST(AnalyticDefault, FiltersImagesOfUnknownSize) {
+    for (const char *cpu : {"avx512", "avx2", "neon"}) {
+        const ScheduleRecord record = analytic_default(
+            lowered("input(f32, ?x?x?x64) | transposed_conv(64, kernel=4, stride=2, pad=1)"), facts(cpu));
+        const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
+        ASSERT_NE(filtering, nullptr) << cpu;
+        EXPECT_LE(filtering->task_tiles, 32) << cpu; // of the 36 to 72 tiles of 16x16 inputs
+        const nlohmann::json few = to_json(analytic_default(
+            lowered("input(f32, ?x?x?x8) | transposed_conv(16, kernel=4, stride=2, pad=1)"), facts(cpu)));
+        EXPECT_NE(few["family"], "cpu_filtering") << cpu;
+    }
+}
+
 TEST(AnalyticDefault, ReadsManyWeightsFewTimes) {
     const auto direct = [](const std::string &chain, const std::string &instruction_set) {
         return std::get<CpuDirect>(analytic_default(lowered(chain), facts(instruction_set)).parameters);
