@@ -13,11 +13,12 @@
 // direct: its points are taps, and its sum over p is part of the product's. What of a tile lies outside the
 // output is not stored.
 //
-// Channels-last tiles are numbered through all rows and images, so that small images make whole tasks too.
-// Channels-first ones keep their places in rows, along which they are transformed and stored.
+// Tiles are numbered through all rows and images, so that small images make whole tasks too; but those of
+// channels-first tensors on CPUs keep their places in rows, along which they are transformed and stored.
 #include "generators/layer_generator.h"
 #include "generators/tap_table.h"
 #include "schedules/cpu_filtering.h"
+#include "schedules/gpu_filtering.h"
 
 #include <Halide.h>
 
@@ -28,8 +29,8 @@ using namespace Halide;
 class MinimalFilteringGenerator : public ComputeGenerator<MinimalFilteringGenerator> {
 public:
     void generate() {
-        axes = filtered_axes(convolution(), std::get<CpuFiltering>(parameters.record.parameters));
-        at = planar() ? std::vector<Var>{Var("tile_x"), Var("tile_y"), vars->n} : std::vector<Var>{Var("t")};
+        axes = filtered_axes(convolution(), *filter_tile(parameters.record));
+        at = in_rows() ? std::vector<Var>{Var("tile_x"), Var("tile_y"), vars->n} : std::vector<Var>{Var("t")};
         for (std::size_t axis = 0; axis < axes.size(); axis++)
             tiles[axis] =
                 (extent_of(axis) + static_cast<int>(axes[axis]->largest_shift()) + outputs(axis) - 1) /
@@ -37,8 +38,8 @@ public:
         define_transformed();
         define_products();
         define_inverse();
-        if (planar()) {
-            define_planar_output();
+        if (in_rows()) {
+            define_output_rows();
         } else {
             define_output();
         }
@@ -50,7 +51,11 @@ public:
             *output, read_place, store_place, inverse, products,        product, read, transformed, half,
             window,  padded,     result,      across,  along,           *vars,   p,    k,           i,
             at,      ci,         tile,        taps,    outputs_of_tile, tiles};
-        schedule_cpu_filtering(stages, convolution(), std::get<CpuFiltering>(parameters.record.parameters));
+        if (const auto *cpu = std::get_if<CpuFiltering>(&parameters.record.parameters)) {
+            schedule_cpu_filtering(stages, convolution(), *cpu);
+        } else {
+            schedule_gpu_filtering(stages, std::get<GpuFiltering>(parameters.record.parameters));
+        }
     }
 
 private:
@@ -66,7 +71,10 @@ private:
     std::vector<RVar> taps, tile;
     std::array<RVar, 2> outputs_of_tile;
 
-    bool planar() const { return convolution().layout == Layout::nchw; }
+    bool in_rows() const {
+        return convolution().layout == Layout::nchw &&
+               std::holds_alternative<CpuFiltering>(parameters.record.parameters);
+    }
     int outputs(std::size_t axis) const { return static_cast<int>(axes[axis]->matrices.outputs); }
     Expr extent_of(std::size_t axis) { return output->dim(2 + 2 * static_cast<int>(axis)).extent(); }
 
@@ -132,7 +140,7 @@ private:
             return origin(axis, place) + static_cast<int>(axes[axis]->window_begin) + k[axis];
         };
         const std::vector<Var> place = joined({vars->c, k[0], k[1]}, at);
-        if (planar()) {
+        if (in_rows()) {
             padded(vars->input()) = input_at(channel, {vars->x.begin(), vars->x.end()});
             window(place) = padded(vars->c, position(0, at[0]), position(1, at[1]), vars->n);
             return;
@@ -208,7 +216,7 @@ private:
     void define_inverse() {
         std::vector<Expr> tile = tile_here();
         // Whole vectors of outputs go past a row's last tile.
-        if (planar()) tile[0] = clamp(tile[0], 0, tiles[0] - 1);
+        if (in_rows()) tile[0] = clamp(tile[0], 0, tiles[0] - 1);
         inverse(joined({vars->c, i[0], p[1]}, at, vars->q)) = back(0, i[0], [&](int column) {
             return products(joined({Expr(vars->c), column, p[1]}, tile, phases()));
         });
@@ -238,7 +246,7 @@ private:
 
     // Rows of outputs of a phase are vectors across tiles: sixteen neighbours of sixteen channels, say, are
     // read by channels and turned.
-    void define_planar_output() {
+    void define_output_rows() {
         result(joined({vars->c, i[0], i[1]}, at, vars->q)) = result_at(i[0], i[1], tile_here());
 
         const Expr x = vars->u[0] - output->dim(2).min() + table(axes[0]->shift, vars->q[0]);
@@ -261,8 +269,8 @@ private:
         const auto bounds = output->dim(2 + 2 * static_cast<int>(axis));
         r.where(bounds.min() <= u && u <= bounds.max());
         // Stores interleave only where nothing in their places is impure.
-        return planar() ? clamp(u, bounds.min(), bounds.max())
-                        : unsafe_promise_clamped(u, bounds.min(), bounds.max());
+        return in_rows() ? clamp(u, bounds.min(), bounds.max())
+                         : unsafe_promise_clamped(u, bounds.min(), bounds.max());
     }
 
     void store(const std::vector<Expr> &place, Expr value) {

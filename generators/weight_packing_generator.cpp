@@ -166,11 +166,11 @@ private:
 
     // G w G^T for the taps w of a phase: each axis's sum over taps of the coefficient at a point times the
     // tap's weight, in double.
-    Expr transformed_weight(const CpuFiltering &record) {
-        const FilteredAxes axes = filtered_axes(convolution(), record);
+    Expr transformed_weight(const FilterTile &tile) {
+        const FilteredAxes axes = filtered_axes(convolution(), tile);
         const Var tap_x("tap_x"), tap_y("tap_y");
         tap_weights(at[0], at[1], tap_x, tap_y, at[4], at[5], at[6]) =
-            weight(at[6] * record.block() + at[0], at[1], {tap_x, tap_y}, {at[4], at[5]});
+            weight(at[6] * block_channels(parameters.record) + at[0], at[1], {tap_x, tap_y}, {at[4], at[5]});
         const RDom x(0, static_cast<int>(axes[0]->matrices.taps), "x");
         half_transformed(at[0], at[1], at[2], tap_y, at[4], at[5], at[6]) =
             sum(coefficient(*axes[0], x, at[2], at[4]) *
@@ -204,8 +204,7 @@ private:
             return std::vector<Expr>(at.begin() + static_cast<std::ptrdiff_t>(first),
                                      at.begin() + static_cast<std::ptrdiff_t>(first + axes));
         };
-        if (const auto *filtering = std::get_if<CpuFiltering>(&parameters.record.parameters))
-            return transformed_weight(*filtering);
+        if (const FilterTile *tile = filter_tile(parameters.record)) return transformed_weight(*tile);
         const auto *columns = std::get_if<CpuColumns>(&parameters.record.parameters);
         if (columns == nullptr && conv.depthwise()) return weight(at[0], 0, range(1), range(1 + axes));
         if (columns == nullptr) {

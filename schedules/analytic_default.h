@@ -2,7 +2,7 @@
 // caches.
 #pragma once
 
-#include "schedules/record.h"
+#include "schedules/default_model.h"
 
 #include <optional>
 #include <string>
@@ -11,12 +11,6 @@ namespace unstride {
 
 // Always satisfies violated_constraint().
 ScheduleRecord analytic_default(const PhaseConvolution &layer, const TargetFacts &target);
-
-// A schedule with the cycles that the model gives one image on one thread.
-struct ModelledSchedule {
-    ScheduleRecord schedule;
-    double cycles = 0;
-};
 
 // The forms that the default was chosen from: the layer's own products, and minimal filtering.
 struct FormChoice {
@@ -28,7 +22,7 @@ struct FormChoice {
     const ModelledSchedule &chosen() const { return filters ? *filtering : direct; }
 };
 
-// Precondition: a CPU, and a layer that sums over channels.
+// No cycles are modelled of GPUs. Precondition: a layer that sums over channels.
 FormChoice choose_form(const PhaseConvolution &layer, const TargetFacts &target);
 
 } // namespace unstride

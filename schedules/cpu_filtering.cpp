@@ -8,8 +8,9 @@
 // less often; their transformed inputs, n / m times the window's on each axis, are read once a block.
 //
 // Channels-first tensors take the same products, and transforms that have vectors along rows of tiles. A task
-// is some whole rows. Its results leave by whole rows of outputs: neighbours in a row are read by vectors of
-// channels, turned in registers and stored, the phases of x interleaved.
+// is some whole rows, or strips of them, whose first and last tiles the neighbours compute too. Its results
+// leave by whole rows of outputs: neighbours in a row are read by vectors of channels, turned in registers
+// and stored, the phases of x interleaved.
 #include "schedules/cpu_filtering.h"
 
 namespace unstride {
@@ -180,14 +181,13 @@ void schedule_results(const MinimalFilteringStages &stages, const PhaseConvoluti
     const PhaseVars &vars = stages.vars;
     const Var c = vars.c, t = stages.at[0], row = stages.at[1], u = vars.u[0];
     const int phases = static_cast<int>(layer.x().phase_count());
-    const std::int64_t shift = filtered_axes(layer, record)[0]->largest_shift();
     result.compute_at(output, vector)
         .store_in(MemoryType::Stack)
         .reorder_storage(c, stages.i[0], stages.i[1], t, vars.q[0], vars.q[1], row, vars.n)
         .bound_extent(c, record.lanes)
         .bound_extent(stages.i[0], record.tile_x)
         .bound_extent(stages.i[1], record.tile_y)
-        .bound_extent(t, static_cast<int>(record.lanes - 1 + shift) / record.tile_x + 2)
+        .bound_extent(t, static_cast<int>(tiles_of_vector(layer, record)))
         .bound_extent(vars.q[0], phases)
         .reorder(c, stages.i[0], stages.i[1], t, vars.q[0])
         .vectorize(c)
@@ -231,22 +231,31 @@ void schedule_channels_first(const MinimalFilteringStages &stages, const PhaseCo
     Func output = stages.output;
     const PhaseVars &vars = stages.vars;
     const TailStrategy guard = TailStrategy::GuardWithIf;
-    Var block("block"), vector("vector"), lane("lane"), neighbours("neighbours"), neighbour("neighbour");
+    Var block("block"), vector("vector"), lane("lane"), neighbours("neighbours"), neighbour("neighbour"),
+        strip("strip");
     RVar task("task"), row("row");
-    const Expr rows = max(record.task_tiles / record.staged_row(stages.tiles[0]), 1);
+    Expr across = stages.tiles[0];
+    if (record.strip > 0) across = min(across, static_cast<int>(tiles_of_strip(layer, record)));
+    const Expr rows = max(record.task_tiles / record.staged_row(across), 1);
+    Halide::Stage stored = output.update();
+    if (record.strip == 0) {
+        stored.split(vars.u[0], neighbours, neighbour, record.lanes, guard);
+    } else {
+        stored.split(vars.u[0], strip, neighbours, record.strip, guard)
+            .split(neighbours, neighbours, neighbour, record.lanes, guard);
+    }
     // Outputs of different tiles are different, which Halide does not see; hence the word of races.
-    output.update()
-        .allow_race_conditions()
+    stored.allow_race_conditions()
         .split(vars.c, block, lane, record.block(), guard)
         .split(lane, vector, lane, record.lanes, guard)
-        .split(vars.u[0], neighbours, neighbour, record.lanes, guard)
-        .split(stages.tile[0], task, row, rows, guard)
-        .reorder({neighbour, vars.q[0], lane, stages.outputs_of_tile[1], vector, neighbours, row, vars.q[1],
-                  block, task, stages.tile[1]})
-        .vectorize(neighbour)
-        .unroll(lane)
-        .fuse(task, stages.tile[1], task)
-        .parallel(task);
+        .split(stages.tile[0], task, row, rows, guard);
+    std::vector<VarOrRVar> order = {neighbour, vars.q[0], lane, stages.outputs_of_tile[1], vector, neighbours,
+                                    row,       vars.q[1], block};
+    if (record.strip > 0) order.emplace_back(strip);
+    order.insert(order.end(), {task, stages.tile[1]});
+    stored.reorder(order).vectorize(neighbour).unroll(lane).fuse(task, stages.tile[1], task);
+    if (record.strip > 0) stored.fuse(strip, task, task);
+    stored.parallel(task);
     output.update()
         .specialize(output.output_buffer().dim(1).extent() == static_cast<int>(layer.x().phase_count()))
         .unroll(vars.q[0]);

@@ -1,45 +1,11 @@
 // The schedule family of minimal filtering on CPUs.
 #pragma once
 
-#include "compiler/lowering/minimal_filtering.h"
-#include "schedules/phase_vars.h"
+#include "compiler/lowering/phase_convolution.h"
+#include "schedules/minimal_filtering_stages.h"
 #include "schedules/record.h"
 
-#include <Halide.h>
-
-#include <array>
-#include <vector>
-
 namespace unstride {
-
-// Vectors of two are x first. `at` is a tile, which is its number for channels-last tensors and its place in
-// a row and a column and its image for others; p is a point, k a place in a tile's window, i an output of a
-// tile.
-struct MinimalFilteringStages {
-    Halide::Func output;      // (c, qx, u, qy, v, n), one update over outputs_of_tile and tile
-    Halide::Func read_place;  // (at): where a tile's window is; channels-last only
-    Halide::Func store_place; // (at): where its outputs are; channels-last only
-    Halide::Func inverse;     // (c, ix, py, at, qx, qy): one axis transformed back
-    Halide::Func products;    // (c, px, py, at, qx, qy)
-    Halide::Func product;     // the same, reduced over ci and the taps of direct axes
-    Halide::Func read;        // (c, px, py, at): what a product reads of the transformed input
-    Halide::Func transformed; // the same
-    Halide::Func half;        // (c, px, ky, at): one axis transformed
-    Halide::Func window;      // (c, kx, ky, at): the input with its zeros
-    // Channels-first only.
-    Halide::Func padded; // (c, x, y, n): the input with its zeros
-    Halide::Func result; // (c, ix, iy, at, qx, qy): both axes transformed back
-    Halide::Func across; // (c, qx, u, qy, iy, tile of y, n): the same, by its place in a row of outputs
-    Halide::Func along;  // the same, with vectors along the row
-    const PhaseVars &vars;
-    std::array<Halide::Var, 2> p, k, i;
-    std::vector<Halide::Var> at;
-    Halide::RVar ci;
-    std::vector<Halide::RVar> tile; // as far as the update is over it; x is pure for channels-first
-    std::vector<Halide::RVar> taps; // of direct axes
-    std::array<Halide::RVar, 2> outputs_of_tile; // likewise
-    std::array<Halide::Expr, 2> tiles;           // of a row, of a column
-};
 
 void schedule_cpu_filtering(const MinimalFilteringStages &stages, const PhaseConvolution &layer,
                             const CpuFiltering &record);

@@ -18,25 +18,33 @@ int block_channels(const ScheduleRecord &record) {
     if (const auto *cpu = std::get_if<CpuDirect>(&record.parameters)) return cpu->lanes * cpu->vectors;
     if (const auto *planar = std::get_if<CpuPlanar>(&record.parameters)) return planar->channels;
     if (const auto *filtering = std::get_if<CpuFiltering>(&record.parameters)) return filtering->block();
+    if (const auto *gpu = std::get_if<GpuFiltering>(&record.parameters)) return gpu->block_channels;
     // Of every vector's length a multiple.
     if (std::holds_alternative<Autoscheduled>(record.parameters)) return 16;
     return std::get<GpuDirect>(record.parameters).block_channels;
 }
 
-FilteredAxes filtered_axes(const PhaseConvolution &layer, const CpuFiltering &record) {
-    return {filtered_axis(layer.x(), record.tile_x), filtered_axis(layer.y(), record.tile_y)};
+const FilterTile *filter_tile(const ScheduleRecord &record) {
+    if (const auto *cpu = std::get_if<CpuFiltering>(&record.parameters)) return cpu;
+    return std::get_if<GpuFiltering>(&record.parameters);
+}
+
+FilteredAxes filtered_axes(const PhaseConvolution &layer, const FilterTile &tile) {
+    return {filtered_axis(layer.x(), tile.tile_x), filtered_axis(layer.y(), tile.tile_y)};
 }
 
 namespace {
 
+std::int64_t outputs_of_phase(const PhaseAxis &axis) {
+    constexpr std::int64_t unbounded = std::int64_t{1} << 20;
+    if (axis.output_size == dynamic_size) return unbounded;
+    return std::max<std::int64_t>(1, (axis.output_size + axis.phase_count() - 1) / axis.phase_count());
+}
+
 // Tiles of the last two axes, x first.
 std::array<std::int64_t, 2> tiles_of_axes(const PhaseConvolution &layer, const CpuFiltering &record) {
     const FilteredAxes filtered = filtered_axes(layer, record);
-    const auto tiles = [](const FilteredAxis &axis, const PhaseAxis &layer_axis) {
-        const std::int64_t phases = layer_axis.phase_count();
-        return axis.tiles(std::max<std::int64_t>(1, (layer_axis.output_size + phases - 1) / phases));
-    };
-    return {tiles(*filtered[0], layer.x()), tiles(*filtered[1], layer.y())};
+    return {filtered[0]->tiles(outputs_of_phase(layer.x())), filtered[1]->tiles(outputs_of_phase(layer.y()))};
 }
 
 } // namespace
@@ -47,30 +55,44 @@ FilteringTasks filtering_tasks(const PhaseConvolution &layer, const CpuFiltering
     if (layer.layout == Layout::nhwc)
         return {divide_up(in_row * in_column * layer.batch, record.task_tiles), record.task_tiles,
                 divide_up(record.task_tiles, record.tiles)};
-    const std::int64_t rows = std::max<std::int64_t>(1, record.task_tiles / record.staged_row(in_row));
-    return {divide_up(in_column, rows) * layer.batch, rows * in_row, rows * divide_up(in_row, record.tiles)};
+    const std::int64_t strips = record.strip == 0 ? 1 : divide_up(outputs_of_phase(layer.x()), record.strip);
+    const std::int64_t across = record.strip == 0 ? in_row : std::min(in_row, tiles_of_strip(layer, record));
+    const std::int64_t rows = std::max<std::int64_t>(1, record.task_tiles / record.staged_row(across));
+    return {divide_up(in_column, rows) * strips * layer.batch, rows * across,
+            rows * divide_up(across, record.tiles)};
+}
+
+std::int64_t tiles_of_vector(const PhaseConvolution &layer, const CpuFiltering &record) {
+    const std::int64_t shift = filtered_axis(layer.x(), record.tile_x)->largest_shift();
+    return (record.lanes - 1 + shift) / record.tile_x + 2;
+}
+
+std::int64_t tiles_of_strip(const PhaseConvolution &layer, const CpuFiltering &record) {
+    const std::int64_t before_last = (record.strip - record.lanes) / record.tile_x;
+    const std::int64_t begins_inside = record.strip % record.tile_x == 0 ? 0 : 1;
+    return before_last + begins_inside + tiles_of_vector(layer, record);
 }
 
 double products_share(const PhaseConvolution &layer, const ScheduleRecord &record) {
-    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
-    if (filtering == nullptr) return 1;
-    const auto [x, y] = filtered_axes(layer, *filtering);
+    const FilterTile *tile = filter_tile(record);
+    if (tile == nullptr) return 1;
+    const auto [x, y] = filtered_axes(layer, *tile);
     return 1 / (x->gain() * y->gain());
 }
 
 double relative_error(const PhaseConvolution &layer, const ScheduleRecord &record) {
-    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
-    if (filtering == nullptr) return 1;
-    return relative_error(filtered_axes(layer, *filtering), layer.channels_per_output());
+    const FilterTile *tile = filter_tile(record);
+    if (tile == nullptr) return 1;
+    return relative_error(filtered_axes(layer, *tile), layer.channels_per_output());
 }
 
 // The bound counts a rounding for every product of the layer, of which a point sums fewer; what the
 // transforms round comes in addition, once a chain.
 double error_factor(const PhaseConvolution &layer, const ScheduleRecord &record) {
-    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
-    if (filtering == nullptr) return 1;
+    const FilterTile *tile = filter_tile(record);
+    if (tile == nullptr) return 1;
     double factor = 1, steps = static_cast<double>(layer.channels_per_output()), roundings = 1;
-    for (const auto &axis : filtered_axes(layer, *filtering)) {
+    for (const auto &axis : filtered_axes(layer, *tile)) {
         factor *= axis->matrices.amplification();
         roundings += static_cast<double>(axis->matrices.roundings());
         if (axis->direct()) steps *= static_cast<double>(axis->matrices.taps);
@@ -79,10 +101,10 @@ double error_factor(const PhaseConvolution &layer, const ScheduleRecord &record)
 }
 
 PerAxis error_reach(const PhaseConvolution &layer, const ScheduleRecord &record) {
-    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
-    if (filtering == nullptr) return {};
+    const FilterTile *tile = filter_tile(record);
+    if (tile == nullptr) return {};
     PerAxis reach;
-    for (const auto &axis : filtered_axes(layer, *filtering)) {
+    for (const auto &axis : filtered_axes(layer, *tile)) {
         const auto phases = static_cast<std::int64_t>(axis->shift.size());
         reach.insert(reach.begin(), axis->direct() ? 0 : phases * axis->matrices.points());
     }
@@ -113,6 +135,7 @@ const char *compute_generator(const ScheduleRecord &record) {
         const char *operator()(const GpuDirect &) { return "phase_convolution"; }
         const char *operator()(const CpuColumns &) { return "column_sum"; }
         const char *operator()(const CpuFiltering &) { return "minimal_filtering"; }
+        const char *operator()(const GpuFiltering &) { return "minimal_filtering"; }
         const char *operator()(const CpuChannelwise &) { return "channelwise"; }
         const char *operator()(const GpuChannelwise &) { return "channelwise"; }
         const char *operator()(const Autoscheduled &r) {
@@ -153,8 +176,8 @@ std::vector<int> packed_extents(const PhaseConvolution &layer, const ScheduleRec
         taps.push_back(static_cast<int>(std::max<std::int64_t>(axis->max_taps(), 1)));
         phases.push_back(static_cast<int>(axis->phase_count()));
     }
-    if (const auto *filtering = std::get_if<CpuFiltering>(&record.parameters)) {
-        const FilteredAxes axes = filtered_axes(layer, *filtering);
+    if (const FilterTile *tile = filter_tile(record)) {
+        const FilteredAxes axes = filtered_axes(layer, *tile);
         for (std::size_t axis = 0; axis < axes.size(); axis++)
             taps[axis] = static_cast<int>(axes[axis]->matrices.points());
     }
@@ -191,6 +214,7 @@ TaskShape task_shape(const ScheduleRecord &record) {
             return {r.lanes_along_x ? r.lanes : 1, 0, 1, r.rows};
         }
         TaskShape operator()(const GpuDirect &) { return {}; }
+        TaskShape operator()(const GpuFiltering &) { return {}; }
         TaskShape operator()(const GpuChannelwise &) { return {}; }
         TaskShape operator()(const Autoscheduled &) { return {}; }
     };
@@ -212,7 +236,7 @@ Staging staged_input(const PhaseConvolution &layer, std::int64_t channels) {
 }
 
 // Transformed inputs and products of the tiles of a task, whatever the image's size. Channels-first tasks are
-// whole rows, and keep the products of all phases of a row.
+// rows or strips of them, and keep the products of all phases of a row.
 std::vector<Staging> staged_products(const PhaseConvolution &layer, const CpuFiltering &record) {
     const FilteredAxes axes = filtered_axes(layer, record);
     std::int64_t points = 1, product_points = 1;
@@ -226,7 +250,10 @@ std::vector<Staging> staged_products(const PhaseConvolution &layer, const CpuFil
     products.channels = product_points * record.block();
     std::int64_t tiles = record.task_tiles;
     if (layer.layout == Layout::nchw) {
-        tiles = std::max(tiles, record.staged_row(tiles_of_axes(layer, record)[0]));
+        const std::int64_t across =
+            record.strip > 0 ? tiles_of_strip(layer, record) : tiles_of_axes(layer, record)[0];
+        // Narrower rows are more, and never more tiles than a task's.
+        tiles = std::max(tiles, record.staged_row(across));
         products.channels *= layer.x().phase_count();
     }
     for (Staging *staging : {&transformed, &products}) {
@@ -272,12 +299,7 @@ std::vector<Staging> stagings(const PhaseConvolution &layer, const ScheduleRecor
 }
 
 std::int64_t staged_bytes(const PhaseConvolution &layer, const ScheduleRecord &record) {
-    constexpr std::int64_t unbounded = std::int64_t{1} << 20;
     const TaskShape task = task_shape(record);
-    const auto outputs_of_phase = [](const PhaseAxis &axis) {
-        if (axis.output_size == dynamic_size) return unbounded;
-        return (axis.output_size + axis.phase_count() - 1) / axis.phase_count();
-    };
     const auto tiled = [](std::int64_t outputs, std::int64_t tile) {
         return (outputs + tile - 1) / tile * tile;
     };

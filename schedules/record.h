@@ -63,18 +63,24 @@ struct CpuColumns {
     int block() const { return lanes * vectors; }
 };
 
-// Minimal filtering on a CPU (compiler/lowering/minimal_filtering.h). A tile is tile_x * tile_y outputs of
-// every phase; a task transforms the inputs of task_tiles tiles, and for each point multiplies them in
-// register tiles of `tiles` tiles by `vectors` vectors of output channels.
-struct CpuFiltering {
-    int tile_x = 1; // outputs of one phase; 1: direct on that axis
+// A tile of minimal filtering (compiler/lowering/minimal_filtering.h): outputs of every phase on the last two
+// axes; 1 is direct on that axis.
+struct FilterTile {
+    int tile_x = 1;
     int tile_y = 1;
+    bool operator==(const FilterTile &) const = default;
+};
+
+// Minimal filtering on a CPU. A task transforms the inputs of task_tiles tiles, and for each point multiplies
+// them in register tiles of `tiles` tiles by `vectors` vectors of output channels.
+struct CpuFiltering : FilterTile {
     int lanes = 4;
     int vectors = 1;
     int tiles = 1;
     int task_tiles = 1;
     int unroll = 1;      // input channels in the innermost loop's body
     int stage_lanes = 1; // input channels loaded at once and multiplied by lane; 1 broadcasts from memory
+    int strip = 0; // of channels-first tensors: outputs of one phase along x in a task; 0 is the whole row
     bool operator==(const CpuFiltering &) const = default;
 
     int block() const { return lanes * vectors; }
@@ -114,6 +120,15 @@ struct GpuDirect {
     bool operator==(const GpuDirect &) const = default;
 };
 
+// Minimal filtering on a GPU. A thread block computes block_channels channels of block_tiles tiles of one
+// phase; each thread the products of thread_channels channels of one tile in registers.
+struct GpuFiltering : FilterTile {
+    int thread_channels = 4;
+    int block_channels = 32;
+    int block_tiles = 8;
+    bool operator==(const GpuFiltering &) const = default;
+};
+
 // Layers whose outputs each read one input channel, on a GPU: a thread block of block_channels * block_x
 // outputs of one phase.
 struct GpuChannelwise {
@@ -132,8 +147,8 @@ struct Autoscheduled {
 };
 
 struct ScheduleRecord {
-    std::variant<CpuDirect, CpuPlanar, CpuColumns, CpuFiltering, CpuChannelwise, GpuDirect, GpuChannelwise,
-                 Autoscheduled>
+    std::variant<CpuDirect, CpuPlanar, CpuColumns, CpuFiltering, CpuChannelwise, GpuDirect, GpuFiltering,
+                 GpuChannelwise, Autoscheduled>
         parameters;
     bool operator==(const ScheduleRecord &) const = default;
 };
@@ -153,18 +168,26 @@ ScheduleRecord autoscheduled(const PhaseConvolution &layer, const std::string &s
 // Output channels of a block of a direct or filtering schedule: what one row of the packed weights holds.
 int block_channels(const ScheduleRecord &record);
 
+// The tile of a filtering schedule; null for all others.
+const FilterTile *filter_tile(const ScheduleRecord &record);
+
 // The last two axes of a layer in the tiles of a filtering schedule, x first. Precondition:
 // violated_constraint has nothing against it.
-FilteredAxes filtered_axes(const PhaseConvolution &layer, const CpuFiltering &record);
+FilteredAxes filtered_axes(const PhaseConvolution &layer, const FilterTile &tile);
 
 // How a filtering schedule shares the tiles of a call among tasks. Channels-first tasks are whole rows of
-// tiles, as many as task_tiles hold as they are staged. Precondition: fixed sizes.
+// tiles or strips of them, as many as task_tiles hold as they are staged. Precondition: fixed sizes.
 struct FilteringTasks {
     std::int64_t count = 0;          // of one call
     std::int64_t tiles = 0;          // of a whole task
     std::int64_t register_tiles = 0; // of a whole task, for each point and block of channels
 };
 FilteringTasks filtering_tasks(const PhaseConvolution &layer, const CpuFiltering &record);
+
+// Tiles of a row that a vector of outputs of any phase comes from, at most, and those of a strip.
+// Precondition of the latter: there are strips.
+std::int64_t tiles_of_vector(const PhaseConvolution &layer, const CpuFiltering &record);
+std::int64_t tiles_of_strip(const PhaseConvolution &layer, const CpuFiltering &record);
 
 // The most that relative_error() of a filtering schedule may be for a layer of that policy; `exact` has none.
 // What was measured of 33 forms was up to 5 % more than what is derived, so that `safe` keeps below 1.25

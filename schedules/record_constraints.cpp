@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace unstride {
 
@@ -106,16 +107,48 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     return std::nullopt;
 }
 
+// Both filtering families; `axes` are to be filled in.
+std::optional<std::string> violated_tile(const PhaseConvolution &layer, const FilterTile &tile,
+                                         FilteredAxes *axes) {
+    if (layer.depthwise()) return "minimal filtering is for layers that sum over channels";
+    if (layer.axes.size() != 2) return "minimal filtering is for layers of one or two spatial axes";
+    if (layer.numeric == NumericPolicy::exact)
+        return "minimal filtering does not sum the layer's own products";
+    if (tile.tile_x < 1 || tile.tile_y < 1) return "tile sizes must be at least 1";
+    if (tile.tile_x == 1 && tile.tile_y == 1) return "tiles of one output save no products";
+    for (std::size_t i = 0; i < axes->size(); i++) {
+        const PhaseAxis *axis = i == 0 ? &layer.x() : &layer.y();
+        const int outputs = i == 0 ? tile.tile_x : tile.tile_y;
+        std::shared_ptr<const FilteredAxis> filtered = filtered_axis(*axis, outputs);
+        if (!filtered)
+            return fmt::format("an axis of {} taps and input stride {} has no tiles of {} outputs",
+                               axis->max_taps(), axis->input_stride, outputs);
+        if (outputs > 1 && filtered->gain() <= 1)
+            return fmt::format("tiles of {} outputs of {} taps save no products", outputs,
+                               filtered->matrices.taps);
+        (*axes)[i] = std::move(filtered);
+    }
+    return std::nullopt;
+}
+
+std::optional<std::string> violated_error(const PhaseConvolution &layer, const FilterTile &tile,
+                                          const FilteredAxes &axes) {
+    const bool fast = layer.numeric == NumericPolicy::fast;
+    const double error = relative_error(axes, layer.channels_per_output());
+    if (error <= (fast ? fast_relative_error : safe_relative_error)) return std::nullopt;
+    return fmt::format("tiles of {}x{} outputs make {:.2f} times the error of the layer's own products, "
+                       "more than numeric={} allows",
+                       tile.tile_y, tile.tile_x, error, fast ? "fast" : "safe");
+}
+
 std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,
                                     const CpuFiltering &r) {
     if (target.device != Device::cpu) return "cpu_filtering is for CPUs";
-    if (layer.depthwise()) return "cpu_filtering is for layers that sum over channels";
-    if (layer.axes.size() != 2) return "cpu_filtering is for layers of one or two spatial axes";
-    if (layer.numeric == NumericPolicy::exact) return "cpu_filtering does not sum the layer's own products";
     if (auto reason = violated_lanes(target, r.lanes)) return reason;
-    if (r.tile_x < 1 || r.tile_y < 1 || r.vectors < 1 || r.tiles < 1 || r.task_tiles < 1 || r.unroll < 1)
+    if (r.vectors < 1 || r.tiles < 1 || r.task_tiles < 1 || r.unroll < 1 || r.strip < 0)
         return "tile sizes must be at least 1";
-    if (r.tile_x == 1 && r.tile_y == 1) return "tiles of one output save no products";
+    FilteredAxes axes;
+    if (auto reason = violated_tile(layer, r, &axes)) return reason;
     if (r.unroll > 16) return fmt::format("unroll must be at most 16, got {}", r.unroll);
     if (r.task_tiles % r.tiles != 0) return "tiles must divide task_tiles";
     const std::int64_t staged = r.stage_lanes > 1 && r.unroll > r.stage_lanes ? 2 * r.tiles : r.tiles;
@@ -125,25 +158,15 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
         return fmt::format("the register tile needs {} of {} vector registers", used,
                            target.vector_registers);
     }
-    FilteredAxes axes;
-    for (std::size_t i = 0; i < axes.size(); i++) {
-        const PhaseAxis *axis = i == 0 ? &layer.x() : &layer.y();
-        const int tile = i == 0 ? r.tile_x : r.tile_y;
-        std::shared_ptr<const FilteredAxis> filtered = filtered_axis(*axis, tile);
-        if (!filtered)
-            return fmt::format("an axis of {} taps and input stride {} has no tiles of {} outputs",
-                               axis->max_taps(), axis->input_stride, tile);
-        if (tile > 1 && filtered->gain() <= 1)
-            return fmt::format("tiles of {} outputs of {} taps save no products", tile,
-                               filtered->matrices.taps);
-        axes[i] = std::move(filtered);
-    }
     if (target.multiply_by_lane ? (r.stage_lanes != 1 && r.stage_lanes != 4) : r.stage_lanes != 1)
         return fmt::format("stage_lanes {} is not for this target", r.stage_lanes);
     if (layer.layout == Layout::nchw) {
         if (r.stage_lanes > 1) return "channels-first tensors are not transformed by vectors of channels";
-        if (layer.x().output_size == dynamic_size)
+        if (r.strip % r.lanes != 0) return "a strip is whole vectors of outputs";
+        if (r.strip == 0 && layer.x().output_size == dynamic_size)
             return "tasks of whole rows of tiles need a fixed row of channels-first tensors";
+    } else if (r.strip != 0) {
+        return "strips are for channels-first tensors";
     }
     if (r.stage_lanes > 1 && (layer.channels_per_output() % r.unroll != 0 || r.unroll % r.stage_lanes != 0))
         return "stage_lanes must divide unroll, and unroll the input channels";
@@ -159,12 +182,7 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (!fast && !axes[0]->direct() && !axes[1]->direct() && window > 16)
         return fmt::format("windows of {} points do not stay in registers while they are transformed",
                            window);
-    if (const double error = relative_error(axes, layer.channels_per_output());
-        error > (fast ? fast_relative_error : safe_relative_error))
-        return fmt::format("tiles of {}x{} outputs make {:.2f} times the error of the layer's own products, "
-                           "more than numeric={} allows",
-                           r.tile_y, r.tile_x, error, fast ? "fast" : "safe");
-    return std::nullopt;
+    return violated_error(layer, r, axes);
 }
 
 std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,
@@ -210,6 +228,27 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
         return fmt::format("a thread needs about {} registers, {} threads a block", registers, threads);
     }
     return std::nullopt;
+}
+
+std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,
+                                    const GpuFiltering &r) {
+    if (target.device == Device::cpu) return "gpu_filtering is for GPUs";
+    if (r.thread_channels < 1 || r.block_channels < 1 || r.block_tiles < 1)
+        return "tile sizes must be at least 1";
+    FilteredAxes axes;
+    if (auto reason = violated_tile(layer, r, &axes)) return reason;
+    if (r.block_channels % r.thread_channels != 0) return "thread_channels must divide block_channels";
+    const std::int64_t threads = std::int64_t{r.block_channels / r.thread_channels} * r.block_tiles;
+    if (threads > 1024) return fmt::format("a block has {} threads, more than 1024", threads);
+    // Products, the transformed window and as many numbers on their way to it, and about 40 for addresses.
+    std::int64_t window = 1;
+    for (const auto &axis : axes) {
+        if (!axis->direct()) window *= axis->matrices.points();
+    }
+    const std::int64_t registers = (r.thread_channels + 2) * window + 40;
+    if (registers > target.vector_registers || registers * threads > 65536)
+        return fmt::format("a thread needs about {} registers, {} threads a block", registers, threads);
+    return violated_error(layer, r, axes);
 }
 
 std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,

@@ -37,7 +37,8 @@ constexpr auto cpu_filtering_fields = std::tuple{
     std::pair{"tile_x", &CpuFiltering::tile_x}, std::pair{"tile_y", &CpuFiltering::tile_y},
     std::pair{"lanes", &CpuFiltering::lanes},   std::pair{"vectors", &CpuFiltering::vectors},
     std::pair{"tiles", &CpuFiltering::tiles},   std::pair{"task_tiles", &CpuFiltering::task_tiles},
-    std::pair{"unroll", &CpuFiltering::unroll}, std::pair{"stage_lanes", &CpuFiltering::stage_lanes}};
+    std::pair{"unroll", &CpuFiltering::unroll}, std::pair{"stage_lanes", &CpuFiltering::stage_lanes},
+    std::pair{"strip", &CpuFiltering::strip}};
 constexpr auto cpu_channelwise_fields = std::tuple{
     std::pair{"lanes", &CpuChannelwise::lanes}, std::pair{"lanes_along_x", &CpuChannelwise::lanes_along_x},
     std::pair{"unroll_phases", &CpuChannelwise::unroll_phases}, std::pair{"rows", &CpuChannelwise::rows}};
@@ -50,6 +51,11 @@ constexpr auto gpu_direct_fields = std::tuple{std::pair{"thread_channels", &GpuD
                                               std::pair{"block_x", &GpuDirect::block_x},
                                               std::pair{"block_y", &GpuDirect::block_y},
                                               std::pair{"unroll", &GpuDirect::unroll}};
+constexpr auto gpu_filtering_fields =
+    std::tuple{std::pair{"tile_x", &GpuFiltering::tile_x}, std::pair{"tile_y", &GpuFiltering::tile_y},
+               std::pair{"thread_channels", &GpuFiltering::thread_channels},
+               std::pair{"block_channels", &GpuFiltering::block_channels},
+               std::pair{"block_tiles", &GpuFiltering::block_tiles}};
 constexpr auto autoscheduled_fields = std::tuple{std::pair{"threads", &Autoscheduled::threads},
                                                  std::pair{"channelwise", &Autoscheduled::channelwise}};
 
@@ -132,6 +138,9 @@ nlohmann::json to_json(const ScheduleRecord &record) {
         nlohmann::json operator()(const GpuDirect &r) {
             return write_fields("gpu_direct", r, gpu_direct_fields);
         }
+        nlohmann::json operator()(const GpuFiltering &r) {
+            return write_fields("gpu_filtering", r, gpu_filtering_fields);
+        }
         nlohmann::json operator()(const GpuChannelwise &r) {
             return write_fields("gpu_channelwise", r, gpu_channelwise_fields);
         }
@@ -156,6 +165,7 @@ std::optional<ScheduleRecord> record_from_json(const nlohmann::json &json, std::
     if (family == "cpu_filtering") return read_fields<CpuFiltering>(json, cpu_filtering_fields, error);
     if (family == "cpu_channelwise") return read_fields<CpuChannelwise>(json, cpu_channelwise_fields, error);
     if (family == "gpu_direct") return read_fields<GpuDirect>(json, gpu_direct_fields, error);
+    if (family == "gpu_filtering") return read_fields<GpuFiltering>(json, gpu_filtering_fields, error);
     if (family == "gpu_channelwise") return read_fields<GpuChannelwise>(json, gpu_channelwise_fields, error);
     if (family == "autoscheduled") return read_autoscheduled(json, error);
     *error = "unknown family " + family;

@@ -324,6 +324,12 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
 constexpr int warp = 32, most_threads = 256, resident_threads = 256;
 constexpr double gpu_least_kept = 0.5; // blocks of powers of two overhang more
 
+Reason uneven_warps(int threads) {
+    if (threads % warp == 0 && threads <= most_threads) return std::nullopt;
+    return fmt::format("a block has {} threads, which is no multiple of {} up to {}", threads, warp,
+                       most_threads);
+}
+
 Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &, const GpuDirect &r, int) {
     const std::int64_t channels = layer.kernel_output_channels();
     const auto x = outputs(layer.x()), y = outputs(layer.y());
@@ -333,11 +339,7 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &, const Gpu
             return wasteful(kept(channels, r.block_channels) * kept(x, r.block_x) * kept(y, r.block_y),
                             gpu_least_kept / least_kept);
         },
-        [&]() -> Reason {
-            if (threads % warp == 0 && threads <= most_threads) return std::nullopt;
-            return fmt::format("a block has {} threads, which is no multiple of {} up to {}", threads, warp,
-                               most_threads);
-        },
+        [&] { return uneven_warps(threads); },
         [&]() -> Reason {
             const int registers = r.thread_channels * r.thread_x + r.thread_channels + r.thread_x + 30;
             if (65536 / (registers * threads) * threads >= resident_threads) return std::nullopt;
@@ -356,6 +358,19 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &, const Gpu
             return fmt::format("{} channels are no multiple of unroll {}", layer.channels_per_output(),
                                r.unroll);
         });
+}
+
+Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &, const GpuFiltering &r, int) {
+    const std::int64_t channels = layer.kernel_output_channels();
+    const int threads = r.block_channels / r.thread_channels * r.block_tiles;
+    return first_of([&] { return wasteful(kept(channels, r.block_channels), gpu_least_kept / least_kept); },
+                    [&] { return uneven_warps(threads); },
+                    [&]() -> Reason {
+                        // Each channel of a thread multiplies a window once that took about twice as many
+                        // operations.
+                        if (r.thread_channels >= useful(channels, 2)) return std::nullopt;
+                        return "a thread transforms more than it multiplies";
+                    });
 }
 
 Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &, const GpuChannelwise &r, int) {
@@ -380,6 +395,7 @@ public:
         filtering();
         cpu_channelwise();
         gpu_direct();
+        gpu_filtering();
         gpu_channelwise();
         return std::move(points_);
     }
@@ -544,36 +560,59 @@ private:
         return filtered && filtered->gain() > 1;
     }
 
-    // Tiles of a task; of channels-first tensors in whole rows. Images of unknown size may be small.
+    // Whole rows and two widths of strips, of channels-first tensors.
+    std::vector<int> filtering_strips_of(const CpuFiltering &tile) const {
+        const auto x = outputs(layer_.x());
+        std::vector<int> strips;
+        if (layer_.layout == Layout::nhwc || x) strips.push_back(0);
+        for (const int vectors : {2, 4}) {
+            const int strip = tile.lanes * vectors * tile.tile_x;
+            if (layer_.layout == Layout::nchw && (!x || *x > strip)) strips.push_back(strip);
+        }
+        return strips;
+    }
+
+    // Tiles of a task; of channels-first tensors in whole rows or strips. Images of unknown size may be
+    // small.
     std::vector<std::int64_t> filtering_tasks_of(const CpuFiltering &tile) const {
         if (layer_.layout == Layout::nhwc) {
             if (!outputs(layer_.x()) || !outputs(layer_.y())) return {24, 42};
             return {12, 24, 42, 84};
         }
         const std::int64_t in_row =
-            tile.staged_row(filtered_axes(layer_, tile)[0]->tiles(*outputs(layer_.x())));
+            tile.staged_row(tile.strip > 0 ? tiles_of_strip(layer_, tile)
+                                           : filtered_axes(layer_, tile)[0]->tiles(*outputs(layer_.x())));
         std::vector<std::int64_t> tasks = {in_row};
         for (const std::int64_t rows : {2, 3, 4, 6, 8})
             if (rows * in_row <= 96) tasks.push_back(rows * in_row);
         return tasks;
     }
 
-    void filtering() {
-        if (layer_.axes.size() != 2 || (layer_.layout == Layout::nchw && !outputs(layer_.x()))) return;
-        const bool by_lane = target_.multiply_by_lane && layer_.channels_per_output() % 4 == 0;
+    // Tiles that save products on every axis that has any to save.
+    template<typename Function>
+    void for_each_filter_tile(const Function &function) const {
+        if (layer_.axes.size() != 2) return;
         const bool filters_x = filters(layer_.x()), filters_y = filters(layer_.y());
         for (int tile_y = 1; tile_y <= useful(outputs(layer_.y()), largest_filter_tile); tile_y++) {
             for (int tile_x = 1; tile_x <= useful(outputs(layer_.x()), largest_filter_tile); tile_x++) {
-                CpuFiltering tile;
-                tile.tile_x = tile_x;
-                tile.tile_y = tile_y;
-                const bool saves_all = (tile_x > 1 || !filters_x) && (tile_y > 1 || !filters_y);
-                if (!saves_all || violated_constraint(layer_, target_, {tile})) continue;
-                tile.lanes = target_.vector_lanes;
-                tile.stage_lanes = by_lane ? 4 : 1;
-                tile.unroll = !by_lane ? 1 : layer_.channels_per_output() % 8 == 0 ? 8 : 4;
-                for (tile.vectors = 1; tile.vectors <= most_vectors; tile.vectors++) {
-                    for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
+                if ((tile_x > 1 || !filters_x) && (tile_y > 1 || !filters_y))
+                    function(FilterTile{tile_x, tile_y});
+            }
+        }
+    }
+
+    void filtering() {
+        const bool by_lane = target_.multiply_by_lane && layer_.channels_per_output() % 4 == 0;
+        for_each_filter_tile([&](const FilterTile &filter_tile) {
+            CpuFiltering tile{filter_tile};
+            if (violated_constraint(layer_, target_, {tile})) return;
+            tile.lanes = target_.vector_lanes;
+            tile.stage_lanes = by_lane ? 4 : 1;
+            tile.unroll = !by_lane ? 1 : layer_.channels_per_output() % 8 == 0 ? 8 : 4;
+            for (tile.vectors = 1; tile.vectors <= most_vectors; tile.vectors++) {
+                for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
+                    for (const int strip : filtering_strips_of(tile)) {
+                        tile.strip = strip;
                         for (const std::int64_t task : filtering_tasks_of(tile)) {
                             tile.task_tiles = static_cast<int>(divide_up(task, tile.tiles) * tile.tiles);
                             offer({tile});
@@ -581,7 +620,7 @@ private:
                     }
                 }
             }
-        }
+        });
     }
 
     void cpu_channelwise() {
@@ -610,6 +649,17 @@ private:
                 }
             }
         }
+    }
+
+    void gpu_filtering() {
+        for_each_filter_tile([&](const FilterTile &tile) {
+            for (int thread_channels = 1; thread_channels <= 8; thread_channels *= 2) {
+                for (int block_channels = thread_channels; block_channels <= 128; block_channels *= 2) {
+                    for (int block_tiles = 1; block_tiles <= 64; block_tiles *= 2)
+                        offer({GpuFiltering{tile, thread_channels, block_channels, block_tiles}});
+                }
+            }
+        });
     }
 
     void gpu_channelwise() {

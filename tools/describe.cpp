@@ -184,7 +184,7 @@ std::string bytes_text(const std::optional<std::int64_t> &bytes) {
 
 // The form that a layer takes by default, why, and what the other one would cost.
 void describe_form(const PhaseConvolution &layer, const TargetFacts &facts) {
-    if (facts.device != Device::cpu || layer.depthwise()) return;
+    if (layer.depthwise()) return;
     const FormChoice choice = choose_form(layer, facts);
     const KernelForm own = form_of(layer, choice.direct.schedule);
     if (!choice.filtering) {
@@ -200,10 +200,12 @@ void describe_form(const PhaseConvolution &layer, const TargetFacts &facts) {
                choice.filters ? "minimal filtering" : "the layer's own products", choice.reason);
     fmt::print("    {:<24} {:>14} {:>14} {:>14} {:>14} {:>8}\n", "", "multiplications", "packed weights",
                "thread scratch", "model cycles", "error");
-    const auto row = [](const char *name, const KernelForm &form, double cycles) {
+    const auto row = [&](const char *name, const KernelForm &form, double cycles) {
+        const bool modelled = facts.device == Device::cpu;
         fmt::print("    {:<24} {:>8.1f} a value {:>8} bytes {:>8} bytes {:>14} {:>8.2f}\n", name,
                    form.multiplications_per_output, count(static_cast<double>(form.packed_weight_bytes)),
-                   bytes_text(form.scratch_bytes), count(cycles), form.relative_error);
+                   bytes_text(form.scratch_bytes), modelled ? count(cycles) : "not modelled",
+                   form.relative_error);
     };
     row("own products", own, choice.direct.cycles);
     row("minimal filtering", filtered, choice.filtering->cycles);

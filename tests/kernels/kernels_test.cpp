@@ -333,7 +333,7 @@ TEST_P(Kernels, AreExactOnExactData) {
     // The transforms of two axes with four points each halve numbers and sum up to nine of them, twice; those
     // of more points divide by other numbers than powers of two.
     const ScheduleRecord form = schedule();
-    const auto *filters = std::get_if<CpuFiltering>(&form.parameters);
+    const FilterTile *filters = filter_tile(form);
     if (filters != nullptr) {
         for (const auto &axis : filtered_axes(lowered(), *filters))
             if (!axis->direct() && axis->matrices.points() > 4)

@@ -351,8 +351,7 @@ TEST_F(Numerics, WhatIsNotFiniteReachesWhatItsWindowsMake) {
                               convolution.x(), convolution.y(), x, y);
                 for (const Built &built : filtered[i]) {
                     SCOPED_TRACE(name_of(layers[i], built));
-                    const auto axes =
-                        filtered_axes(convolution, std::get<CpuFiltering>(built.form.parameters));
+                    const auto axes = filtered_axes(convolution, *filter_tile(built.form));
                     expect_spread(run(built, layers[i], broken), run(built, layers[i], data), shape, *axes[0],
                                   *axes[1], x, y);
                 }

@@ -3,6 +3,7 @@
 // (channelwise kernels, which wait for memory, multiply vectors at least); PTX assembles without spills.
 #include "compiler/language/parser.h"
 #include "compiler/lowering/phase_convolution.h"
+#include "schedules/analytic_default.h"
 #include "schedules/search_space.h"
 #include "tools/analysis/analysis.h"
 #include "tools/files.h"
@@ -13,6 +14,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
@@ -194,41 +196,97 @@ std::string find_ptxas() {
     return "";
 }
 
+// PTX for compute capability 7.0 assembles for every later one; new toolkits have dropped 7.0 itself.
+std::string oldest_architecture(const std::string &ptxas) {
+    for (const char *tried : {"sm_70", "sm_75", "sm_80"}) {
+        const ProcessResult probe =
+            run_process({ptxas, std::string("-arch=") + tried, "/dev/null", "-o", "/dev/null"});
+        if ((probe.errors + probe.output).find("not defined for option") == std::string::npos) return tried;
+    }
+    ADD_FAILURE() << ptxas << " knows none of the architectures";
+    return "";
+}
+
+// What ptxas says of every function of an object's PTX.
+std::string assembled_ptx(const std::string &ptxas, const std::string &what, const fs::path &object) {
+    static const std::string architecture = oldest_architecture(ptxas);
+    const auto bytes = read_file(object);
+    const std::size_t begin = bytes.ok() ? bytes->find(".version ") : std::string::npos;
+    if (begin == std::string::npos) {
+        ADD_FAILURE() << what << " holds no PTX";
+        return "";
+    }
+    const std::string ptx = bytes->substr(begin, bytes->find('\0', begin) - begin);
+    EXPECT_NE(ptx.find(".target sm_70"), std::string::npos);
+    const fs::path file = object.string() + ".ptx";
+    EXPECT_TRUE(write_file_atomically(file, ptx).ok());
+    const ProcessResult assembled =
+        run_process({ptxas, "-v", "-arch=" + architecture, file.string(), "-o", "/dev/null"});
+    EXPECT_TRUE(assembled.ok()) << what << ": " << assembled.errors;
+    return assembled.errors + assembled.output;
+}
+
+// The numbers that precede `unit` in a text, one for each time.
+std::vector<int> numbers_before(const std::string &text, const std::string &unit) {
+    std::vector<int> numbers;
+    const std::regex pattern("(\\d+) " + unit);
+    for (std::sregex_iterator at(text.begin(), text.end(), pattern), end; at != end; ++at)
+        numbers.push_back(std::stoi((*at)[1]));
+    return numbers;
+}
+
+void expect_no_spills(const std::string &said, const std::string &what) {
+    const std::vector<int> spills = numbers_before(said, "bytes spill (?:stores|loads)");
+    ASSERT_FALSE(spills.empty()) << what << ": " << said;
+    for (const int bytes : spills)
+        EXPECT_EQ(bytes, 0) << what << ": " << said;
+}
+
 TEST_F(Objects, PtxAssemblesWithoutSpills) {
     const std::string ptxas = find_ptxas();
     if (ptxas.empty()) GTEST_SKIP() << "ptxas of the CUDA toolkit is not installed";
-    // PTX for compute capability 7.0 assembles for every later one; new toolkits have dropped 7.0 itself.
-    std::string architecture;
-    for (const char *tried : {"sm_80", "sm_75", "sm_70"}) {
-        const ProcessResult probe =
-            run_process({ptxas, std::string("-arch=") + tried, "/dev/null", "-o", "/dev/null"});
-        if ((probe.errors + probe.output).find("not defined for option") == std::string::npos)
-            architecture = tried;
-    }
-    ASSERT_FALSE(architecture.empty());
     const auto visit = [&](const std::string &layer, const fs::path &object) {
-        const auto bytes = read_file(object);
-        ASSERT_TRUE(bytes.ok()) << bytes.error();
-        const std::size_t begin = bytes->find(".version ");
-        ASSERT_NE(begin, std::string::npos) << layer << " holds no PTX";
-        const std::string ptx = bytes->substr(begin, bytes->find('\0', begin) - begin);
-        EXPECT_NE(ptx.find(".target sm_70"), std::string::npos);
-        const fs::path file = object.string() + ".ptx";
-        ASSERT_TRUE(write_file_atomically(file, ptx).ok());
-        const ProcessResult assembled =
-            run_process({ptxas, "-v", "-arch=" + architecture, file.string(), "-o", "/dev/null"});
-        ASSERT_TRUE(assembled.ok()) << layer << ": " << assembled.errors;
-        static const std::regex spills(R"((\d+) bytes spill stores, (\d+) bytes spill loads)");
-        std::smatch match;
-        const std::string said = assembled.errors + assembled.output;
-        ASSERT_TRUE(std::regex_search(said, match, spills)) << said;
-        EXPECT_EQ(match[1], "0") << layer << ": " << said;
-        EXPECT_EQ(match[2], "0") << layer << ": " << said;
+        expect_no_spills(assembled_ptx(ptxas, layer, object), layer);
     };
     for_each_kernel("cuda", dense_layers(), visit);
     for_each_kernel("cuda", other_direct_layers, visit);
     for_each_kernel("cuda", column_layers, visit);
     for_each_kernel("cuda", channelwise_layers, visit);
+}
+
+// Products stay in registers and leave room for more threads; nothing is shared between threads.
+TEST_F(Objects, PtxOfFilteringAssemblesWithoutSpills) {
+    const std::string ptxas = find_ptxas();
+    if (ptxas.empty()) GTEST_SKIP() << "ptxas of the CUDA toolkit is not installed";
+    const auto installation = find_installation();
+    ASSERT_TRUE(installation.ok()) << installation.error();
+    const auto folder = make_temporary_folder("unstride-ptx");
+    ASSERT_TRUE(folder.ok()) << folder.error();
+    const Target &cuda = *find_target("cuda");
+    const TargetFacts &facts = cuda.instruction_sets.front();
+    for (const std::string chain :
+         {"transposed_conv(64, kernel=4, stride=2, pad=1) | bias | relu",
+          "transposed_conv(64, kernel=3, stride=2)", "conv(64, kernel=3, pad=1) | pixel_shuffle(2)",
+          "conv(64, kernel=1x3, pad=0x1)", "nearest_upsample(2) | conv(64, kernel=3, pad=1)"}) {
+        const ParseResult parsed = parse_layers("layer = input(f32, 1x64x64x256) | " + chain, "ptx");
+        ASSERT_TRUE(parsed.ok()) << chain;
+        const Layer &layer = parsed.layers[0];
+        const FormChoice choice = choose_form(std::get<PhaseConvolution>(lower(layer)), facts);
+        ASSERT_TRUE(choice.filtering) << chain << ": " << choice.reason;
+        const std::string what = chain + " by " + to_json(choice.filtering->schedule).dump();
+        const auto built =
+            build_candidate(layer, cuda, facts, choice.filtering->schedule, *installation, folder->path());
+        ASSERT_TRUE(built.ok()) << what;
+        const std::string said = assembled_ptx(ptxas, what, built->compute_object);
+        expect_no_spills(said, what);
+        for (const int count : numbers_before(said, "bytes smem"))
+            EXPECT_EQ(count, 0) << what << ": " << said;
+        const std::vector<int> registers = numbers_before(said, "registers");
+        ASSERT_FALSE(registers.empty()) << said;
+        const int most = *std::max_element(registers.begin(), registers.end());
+        EXPECT_LE(most, 168) << what << ": " << said; // 384 threads a multiprocessor
+        RecordProperty(what, most);
+    }
 }
 
 } // namespace

@@ -5,16 +5,21 @@
 #include "reference/comparator.h"
 #include "reference/random_data.h"
 #include "reference/reference.h"
+#include "schedules/analytic_default.h"
+#include "schedules/tuning_record.h"
 #include "tools/files.h"
 #include "tools/library/process.h"
 #include "tools/npy.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +42,11 @@ const char *const cpu_grid_names[] = {
     "col_d2s2", "col_shuffle", "col_nearest", "near_any",    "near_nchw",    "un_any",     "un_only",
     "sh_any",   "sh_dw",       "sh_bilinear", "bi4_aligned", "bi_nchw",      "dw_s2_nchw", "d1_any",
     "d1_col",   "d1_moves",    "d1_bilinear", "d3_col",      "d3_unshuffle", "late_bias",  "add_first"};
+
+// Of all taps and strides that minimal filtering is for.
+const char *const filtered_names[] = {"filter_k3",   "filter_k5s3",  "filter_conv", "filter_near",
+                                      "filter_crop", "filter_mixed", "filter_1d",   "filter_groups",
+                                      "filter_any",  "filter_nchw",  "filter_open"};
 
 // A layer no larger than a few pixels an axis, and its windows cut to what there is.
 Layer reduced(Layer layer) {
@@ -84,19 +94,40 @@ std::vector<Layer> network_layers() {
     return result;
 }
 
+enum class Data { rounding, exact };
+enum class Form { by_default, filtering };
+
+struct Run {
+    const char *target;
+    Data data;
+    Form form;
+};
+
+// Minimal filtering of a layer on the target's only instruction set, where there is such a schedule.
+std::optional<ScheduleRecord> filtering_of(const Layer &layer, const std::string &target) {
+    const auto result = lower(layer);
+    const auto *convolution = std::get_if<PhaseConvolution>(&result);
+    if (convolution == nullptr || convolution->depthwise()) return std::nullopt;
+    const auto choice = choose_form(*convolution, find_target(target)->instruction_sets.front());
+    return choice.filtering ? std::optional(choice.filtering->schedule) : std::nullopt;
+}
+
 // Exact data adds nothing for the networks' layers: their kernels are the grid's.
-std::vector<Layer> layers_for(const std::string &target, bool exact) {
+std::vector<Layer> layers_for(const std::string &target, bool exact, Form form) {
     const bool cpu = target == "aarch64";
+    const std::vector<Layer> all = read_layers(UNSTRIDE_GRID);
     std::map<std::string, Layer> grid;
-    for (const Layer &layer : read_layers(UNSTRIDE_GRID))
+    for (const Layer &layer : all)
         grid[layer.name] = layer;
     std::vector<std::string> names(std::begin(grid_names), std::end(grid_names));
     if (cpu) names.insert(names.end(), std::begin(cpu_grid_names), std::end(cpu_grid_names));
+    if (form == Form::filtering)
+        names.insert(names.end(), std::begin(filtered_names), std::end(filtered_names));
     std::vector<Layer> result;
-    if (!exact) result = network_layers();
+    if (!exact && form == Form::by_default) result = network_layers();
     for (const std::string &name : names) {
         if (grid.count(name) == 0) ADD_FAILURE() << "grid.layers has no " << name;
-        result.push_back(grid[name]);
+        if (form == Form::by_default || filtering_of(grid[name], target)) result.push_back(grid[name]);
     }
     return result;
 }
@@ -137,15 +168,33 @@ void write_data(const fs::path &folder, const Layer &layer, const LayerData &dat
     }
 }
 
-struct Run {
-    const char *target;
-    bool exact;
-};
+// Records that make these layers filtered.
+std::string filtering_records(const std::vector<Layer> &layers, const std::string &target) {
+    std::string records;
+    for (const Layer &layer : layers) {
+        TuningRecord record;
+        record.layer = print_chain(layer);
+        record.instruction_set = find_target(target)->instruction_sets.front().instruction_set;
+        record.schedule = *filtering_of(layer, target);
+        record.estimate_ns = 1000;
+        record.date = "2026-03-01T12:00:00Z";
+        records += to_json(record).dump() + "\n";
+    }
+    return records;
+}
+
+std::size_t count(const std::string &text, const std::string &word) {
+    std::size_t found = 0;
+    for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1))
+        found++;
+    return found;
+}
 
 class Targets : public testing::TestWithParam<Run> {};
 
 TEST_P(Targets, AgreeWithTheReference) {
-    const auto [target, exact] = GetParam();
+    const auto [target, numbers, form] = GetParam();
+    const bool exact = numbers == Data::exact, filters = form == Form::filtering;
     if (target == std::string("aarch64") &&
         (!program_exists("qemu-aarch64") || !program_exists("aarch64-linux-gnu-gcc"))) {
         GTEST_SKIP() << "qemu-aarch64 or aarch64-linux-gnu-gcc is not installed";
@@ -153,35 +202,38 @@ TEST_P(Targets, AgreeWithTheReference) {
     const auto folder = make_temporary_folder("unstride-targets");
     ASSERT_TRUE(folder.ok()) << folder.error();
     const fs::path data_folder = folder->path() / "data", out_folder = folder->path() / "out";
-    const fs::path file = folder->path() / "chosen.layers";
+    const fs::path file = folder->path() / "chosen.layers", records = folder->path() / "forms.jsonl";
     fs::create_directories(data_folder);
 
     std::vector<Layer> layers;
     std::vector<LayerData> data;
     std::string text;
-    for (const Layer &layer : layers_for(target, exact)) {
+    for (const Layer &layer : layers_for(target, exact, form)) {
         const Layer concrete = sized(layer);
         const auto exact_data = reference::exact_data(concrete, 9);
         if (exact && reference::has_rounding_activation(concrete)) continue;
-        if (exact) ASSERT_TRUE(exact_data.has_value()) << concrete.name << ": its sums cannot be exact";
+        ASSERT_TRUE(!exact || exact_data.has_value()) << concrete.name << ": its sums cannot be exact";
         layers.push_back(concrete);
         data.push_back(exact ? *exact_data : reference::normal_data(concrete, 8));
         write_data(data_folder, concrete, data.back());
         text += print(layer) + "\n";
     }
     ASSERT_TRUE(write_file_atomically(file, text).ok());
+    const std::vector<Layer> chosen = read_layers(file);
+    ASSERT_TRUE(write_file_atomically(records, filters ? filtering_records(chosen, target) : "").ok());
     ProcessLimits limits{std::chrono::minutes(15), 0};
-    const ProcessResult run =
-        run_process({UNSTRIDE_PROGRAM, "run", file.string(), "--data", data_folder.string(), "--out",
-                     out_folder.string(), "--target", target, "--threads", "2", "--json", "--quiet"},
-                    limits);
+    const ProcessResult run = run_process(
+        {UNSTRIDE_PROGRAM, "run", file.string(), "--data", data_folder.string(), "--out", out_folder.string(),
+         "--target", target, "--db", records.string(), "--threads", "2", "--json", "--quiet"},
+        limits);
     if (run.errors.find("UNSTRIDE_NO_DRIVER") != std::string::npos ||
         run.errors.find("libOpenCL") != std::string::npos) {
         GTEST_SKIP() << "this machine has no driver for " << target << ": " << run.errors.substr(0, 200);
     }
     EXPECT_TRUE(run.ok()) << run.errors;
-    reference::Tolerance tolerance;
-    tolerance.exact = exact;
+    if (filters) {
+        EXPECT_EQ(count(run.output, "gpu_filtering"), layers.size()) << run.output;
+    }
     for (std::size_t i = 0; i < layers.size(); i++) {
         const auto expected = reference::evaluate(layers[i], data[i]);
         ASSERT_TRUE(expected.ok()) << expected.error();
@@ -189,6 +241,13 @@ TEST_P(Targets, AgreeWithTheReference) {
                                      flat(expected->shape, layers[i].input.layout));
         EXPECT_TRUE(output.ok()) << output.error();
         if (!output.ok()) continue;
+        reference::Tolerance tolerance;
+        tolerance.exact = exact;
+        if (filters) {
+            const PhaseConvolution convolution = std::get<PhaseConvolution>(lower(chosen[i]));
+            tolerance.factor = error_factor(convolution, *filtering_of(chosen[i], target));
+            tolerance.reach = error_reach(convolution, *filtering_of(chosen[i], target));
+        }
         const auto comparison =
             reference::compare(layers[i], *expected, expected->shape, output->values, tolerance);
         EXPECT_TRUE(comparison.equal) << target << ": " << comparison.report;
@@ -196,11 +255,15 @@ TEST_P(Targets, AgreeWithTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Targets,
-                         testing::Values(Run{"aarch64", false}, Run{"aarch64", true}, Run{"opencl", false},
-                                         Run{"opencl", true}),
+                         testing::Values(Run{"aarch64", Data::rounding, Form::by_default},
+                                         Run{"aarch64", Data::exact, Form::by_default},
+                                         Run{"opencl", Data::rounding, Form::by_default},
+                                         Run{"opencl", Data::exact, Form::by_default},
+                                         Run{"opencl", Data::rounding, Form::filtering}),
                          [](const testing::TestParamInfo<Run> &info) {
                              return std::string(info.param.target) +
-                                    (info.param.exact ? "_exact" : "_rounding");
+                                    (info.param.data == Data::exact ? "_exact" : "_rounding") +
+                                    (info.param.form == Form::filtering ? "_filtering" : "");
                          });
 
 } // namespace

@@ -24,9 +24,10 @@ namespace {
 const std::vector<ScheduleRecord> &unusual_records() {
     static const std::vector<ScheduleRecord> records = {{CpuDirect{16, 4, 3, 2, 5, 6, 7, 8, true}},
                                                         {CpuColumns{8, 3, 2, 4, 5, 6, true, 4}},
-                                                        {CpuFiltering{3, 2, 8, 5, 6, 7, 9, 4}},
+                                                        {CpuFiltering{{3, 2}, 8, 5, 6, 7, 9, 4, 16}},
                                                         {CpuChannelwise{16, true, 3, 2}},
                                                         {GpuDirect{2, 8, 64, 16, 3, 5}},
+                                                        {GpuFiltering{{3, 2}, 2, 64, 16}},
                                                         {GpuChannelwise{16, 8}},
                                                         {Autoscheduled{"li2018", 3, true}}};
     return records;
@@ -240,13 +241,38 @@ TEST(Constraints, CpuFiltering) {
     EXPECT_FALSE(
         violated_constraint(lowered("input(f32, 1x8x64) | conv(64, kernel=2)"), facts("avx512"), {tile})
             .has_value());
-    const CpuFiltering lanes{3, 3, 4, 4, 5, 35, 4, 4}; // 20 sums, 4 weights, 5 tiles: 29 of 32
+    const CpuFiltering lanes{{3, 3}, 4, 4, 5, 35, 4, 4}; // 20 sums, 4 weights, 5 tiles: 29 of 32
     const Violations<CpuFiltering> neon(dense, "neon", lanes);
     neon.expect("stage_lanes must divide", [](CpuFiltering &r) {
         r.unroll = 6;
         r.tiles = r.task_tiles = 4;
     });
     neon.expect("34 of 32", [](CpuFiltering &r) { r.unroll = 8; });
+}
+
+TEST(Constraints, CpuFilteringInStrips) {
+    const std::string chain = "input(f32, 1x64x8x?, layout=nchw) | conv(64, kernel=2)";
+    const Violations<CpuFiltering> check(chain, "avx512", CpuFiltering{{3, 3}, 16, 4, 6, 84, 1, 1, 96});
+    check.expect("whole vectors", [](CpuFiltering &r) { r.strip = 90; });
+    check.expect("fixed row", [](CpuFiltering &r) { r.strip = 0; });
+    check.expect("more than four times", [](CpuFiltering &r) { r.strip = 1 << 15; });
+    check.expect_for(dense, "channels-first");
+}
+
+TEST(Constraints, GpuFiltering) {
+    const Violations<GpuFiltering> check(dense, "cuda", GpuFiltering{{3, 3}, 4, 32, 8});
+    check.expect("at least 1", [](GpuFiltering &r) { r.tile_x = 0; });
+    check.expect("at least 1", [](GpuFiltering &r) { r.thread_channels = 0; });
+    check.expect("at least 1", [](GpuFiltering &r) { r.block_tiles = 0; });
+    check.expect("thread_channels must divide", [](GpuFiltering &r) { r.thread_channels = 3; });
+    check.expect("1032 threads, more than 1024", [](GpuFiltering &r) { r.block_tiles = 129; });
+    check.expect("about 296 registers",
+                 [](GpuFiltering &r) { r.thread_channels = 14, r.block_channels = 28; });
+    check.expect("save no products", [](GpuFiltering &r) { r.tile_x = r.tile_y = 1; });
+    check.expect("numeric=safe allows", [](GpuFiltering &r) { r.tile_x = 5; });
+    check.expect_for(depthwise, "sum over channels");
+    check.expect_for("input(f32, 1x8x8x64, numeric=exact) | conv(64, kernel=2)", "own products");
+    check.expect_on("avx2", "for GPUs");
 }
 
 TEST(Constraints, CpuChannelwise) {
@@ -394,6 +420,8 @@ TEST(Packed, FilteringWeightsHavePointsForTaps) {
     EXPECT_EQ(packed_extents(lowered("input(f32, 1x6x8) | conv(30, kernel=3, groups=2)"), filtering(2, 1)),
               (Extents{24, 4, 4, 1, 1, 1, 1}));
     EXPECT_EQ(parameter_extents(lowered(chain + " | bias"), filtering(3, 2)), (std::array<int, 2>{120, 1}));
+    EXPECT_EQ(packed_extents(lowered(chain), {GpuFiltering{{3, 2}, 4, 32, 8}}),
+              (Extents{32, 24, 4, 3, 2, 3, 4}));
 }
 
 TEST(Packed, ColumnWeightsAreBlocksOfColumns) {
@@ -469,6 +497,27 @@ TEST(Stagings, OfAFilteringTaskAreTransformedInputsAndProducts) {
         EXPECT_EQ(staging.extra, (std::array<std::int64_t, 3>{10, 1, 1}));
     }
     EXPECT_EQ(staged_bytes(layer, filtering(2, 2)), 10 * 16 * (10 + 24) * 4);
+}
+
+// 97 outputs of each of two phases make tiles of three. The last of two vectors of a strip begins in tile 5
+// and may end in tile 8, one further if strips begin inside a tile.
+TEST(Stagings, OfAFilteringStripAreItsTiles) {
+    const PhaseConvolution layer =
+        lowered("input(f32, 1x20x97x97, layout=nchw) | transposed_conv(40, kernel=4, stride=2, pad=1)");
+    CpuFiltering record{{3, 3}, 8, 3, 2, 10, 1, 1, 24};
+    EXPECT_EQ(tiles_of_vector(layer, record), (7 + 1) / 3 + 2);
+    EXPECT_EQ(tiles_of_strip(layer, record), 16 / 3 + 4);
+    record.strip = 16;
+    EXPECT_EQ(tiles_of_strip(layer, record), 8 / 3 + 1 + 4);
+    EXPECT_EQ(stagings(layer, {record})[0].extra[0], 10); // seven, staged by eights, are less than a task's
+    record.task_tiles = 2;
+    EXPECT_EQ(stagings(layer, {record})[0].extra[0], 8);
+    record.strip = 24;
+    record.task_tiles = 32;
+    const FilteringTasks tasks = filtering_tasks(layer, record);
+    EXPECT_EQ(tasks.count, 17 * 5); // of two of 33 rows
+    EXPECT_EQ(tasks.tiles, 2 * 9);
+    EXPECT_EQ(tasks.register_tiles, 2 * 5);
 }
 
 // F(3, 2) amplifies by 3 and rounds five times; a direct axis of two taps makes chains of twice the steps.
@@ -596,9 +645,11 @@ TEST(Record, NamesItsGeneratorAndTask) {
     EXPECT_STREQ(compute_generator({CpuColumns{}}), "column_sum");
     EXPECT_STREQ(compute_generator({CpuFiltering{}}), "minimal_filtering");
     EXPECT_STREQ(compute_generator({CpuChannelwise{}}), "channelwise");
+    EXPECT_STREQ(compute_generator({GpuFiltering{}}), "minimal_filtering");
     EXPECT_STREQ(compute_generator({GpuChannelwise{}}), "channelwise");
     EXPECT_EQ(block_channels(direct(8, 3)), 24);
     EXPECT_EQ(block_channels({GpuDirect{}}), 32);
+    EXPECT_EQ(block_channels({GpuFiltering{{3, 3}, 4, 64, 8}}), 64);
     const auto expect_task = [](const ScheduleRecord &record, int tile_x, int strip, int tile_y, int rows) {
         const TaskShape task = task_shape(record);
         EXPECT_EQ(task.tile_x, tile_x);
@@ -710,6 +761,38 @@ TEST(AnalyticDefault, FiltersImagesOfUnknownSize) {
             lowered("input(f32, ?x?x?x8) | transposed_conv(16, kernel=4, stride=2, pad=1)"), facts(cpu)));
         EXPECT_NE(few["family"], "cpu_filtering") << cpu;
     }
+}
+
+TEST(AnalyticDefault, FiltersRowsOfUnknownLengthInStrips) {
+    const char *const chain = "input(f32, {}) | transposed_conv(64, kernel=4, stride=2, pad=1)";
+    const auto strip = [&](const char *input) {
+        const ScheduleRecord record =
+            analytic_default(lowered(fmt::format(fmt::runtime(chain), input)), facts("avx512"));
+        const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
+        EXPECT_NE(filtering, nullptr) << input;
+        return filtering == nullptr ? 0 : filtering->strip;
+    };
+    EXPECT_EQ(strip("1x64x?x?, layout=nchw"), 96); // of tiles of three
+    EXPECT_EQ(strip("1x64x64x1024, layout=nchw"), 96);
+    EXPECT_EQ(strip("1x64x64x64, layout=nchw"), 0);
+    EXPECT_EQ(strip("1x?x?x64"), 0);
+    EXPECT_EQ(strip("1x?x256"), 0);
+}
+
+// Nothing is timed there yet.
+TEST(AnalyticDefault, OffersFilteringOnGpus) {
+    const PhaseConvolution layer =
+        lowered("input(f32, 1x64x64x64) | transposed_conv(64, kernel=4, stride=2, pad=1)");
+    for (const char *gpu : {"cuda", "opencl"}) {
+        const FormChoice choice = choose_form(layer, facts(gpu));
+        EXPECT_FALSE(choice.filters);
+        EXPECT_EQ(to_json(choice.chosen().schedule)["family"], "gpu_direct");
+        ASSERT_TRUE(choice.filtering.has_value());
+        const auto &record = std::get<GpuFiltering>(choice.filtering->schedule.parameters);
+        EXPECT_EQ(record.tile_x, 3);
+        EXPECT_EQ(record.tile_y, 3);
+    }
+    EXPECT_FALSE(choose_form(lowered("input(f32, 1x64x64x64) | conv(8, kernel=1)"), facts("cuda")).filtering);
 }
 
 TEST(AnalyticDefault, ReadsManyWeightsFewTimes) {

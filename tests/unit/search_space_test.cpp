@@ -210,6 +210,9 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
     expect("no multiple of 32", reason(dense, "cuda", {GpuDirect{4, 8, 8, 32, 1, 4}}));
     expect("loads about as often", reason(dense, "cuda", {GpuDirect{1, 2, 32, 8, 1, 4}}));
     expect("too few threads on a multiprocessor", reason(dense, "cuda", {GpuDirect{12, 16, 120, 64, 4, 4}}));
+    expect("no multiple of 32", reason(dense, "cuda", {GpuFiltering{{3, 3}, 4, 32, 6}}));
+    expect("transforms more than", reason(dense, "cuda", {GpuFiltering{{3, 3}, 1, 32, 4}}));
+    EXPECT_EQ(reason(dense, "cuda", {GpuFiltering{{3, 3}, 4, 32, 8}}), "");
     expect("fill no warps", reason("1x64x64x64) | bilinear_upsample(2)", "cuda", {GpuChannelwise{8, 2}}));
 }
 

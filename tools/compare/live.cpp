@@ -73,11 +73,9 @@ bool names_form(const std::string &name) {
 Outcome<ScheduleRecord> best_of_form(const std::string &form, const PhaseConvolution &convolution,
                                      const TargetFacts &facts) {
     const bool filters = form == "filtering";
-    if (facts.device != Device::cpu || convolution.depthwise()) {
+    if (convolution.depthwise()) {
         if (!filters) return analytic_default(convolution, facts);
-        return Failure{TuningStatus::constraint, facts.device != Device::cpu
-                                                     ? "filtering is for CPUs"
-                                                     : "the layer does not sum over channels"};
+        return Failure{TuningStatus::constraint, "the layer does not sum over channels"};
     }
     const FormChoice choice = choose_form(convolution, facts);
     if (!filters) return choice.direct.schedule;

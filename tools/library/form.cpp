@@ -52,9 +52,9 @@ KernelForm form_of(const PhaseConvolution &layer, const ScheduleRecord &record) 
     form.error_factor = error_factor(layer, record);
     form.packed_weight_bytes = packed_weight_bytes(layer, record);
     if (!stages_open_rows(layer, record)) form.scratch_bytes = staged_bytes(layer, record);
-    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
-    if (filtering == nullptr) return form;
-    const FilteredAxes axes = filtered_axes(layer, *filtering);
+    const FilterTile *tile = filter_tile(record);
+    if (tile == nullptr) return form;
+    const FilteredAxes axes = filtered_axes(layer, *tile);
     form.multiplications_per_output = static_cast<double>(layer.channels_per_output());
     for (const auto &axis : axes) {
         form.multiplications_per_output *=

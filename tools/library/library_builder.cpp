@@ -51,10 +51,6 @@ PhaseConvolution in_own_products(PhaseConvolution convolution) {
     return convolution;
 }
 
-bool filters(const ScheduleRecord &schedule) {
-    return std::holds_alternative<CpuFiltering>(schedule.parameters);
-}
-
 // A schedule and why it is not the best known.
 struct ChosenSchedule {
     LookupResult found;
@@ -69,7 +65,7 @@ ChosenSchedule choose_schedule(const BuildRequest &request, const PlannedLayer &
     LookupResult &found = chosen.found;
     const auto bytes = [&] { return packed_weight_bytes(plan.convolution, found.schedule); };
     const std::int64_t most = request.most_weight_bytes.value_or(std::numeric_limits<std::int64_t>::max());
-    if (bytes() > most && filters(found.schedule)) {
+    if (bytes() > most && filter_tile(found.schedule) != nullptr) {
         chosen.remark =
             fmt::format("no minimal filtering, whose packed weights would take {} bytes", bytes());
         found = best_schedule(request, plan.layer, in_own_products(plan.convolution), target, facts);
@@ -199,7 +195,7 @@ FoundSchedule found_schedule(const PlannedLayer &layer, const PlannedKernel &ker
                         kernel.remark,
                         packed_weight_bytes(layer.convolution, schedule),
                         0};
-    if (filters(schedule)) {
+    if (filter_tile(schedule) != nullptr) {
         const ScheduleRecord own = analytic_default(in_own_products(layer.convolution), facts);
         found.extra_weight_bytes = found.packed_weight_bytes - packed_weight_bytes(layer.convolution, own);
     }

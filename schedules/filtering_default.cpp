@@ -1,0 +1,163 @@
+// Enumerates tiles and register tiles, makes tasks for each, and takes the one with the least modelled cost.
+#include "schedules/filtering_default.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+namespace unstride {
+
+namespace {
+
+// The most tiles of a task: more read the transformed weights hardly less often (84 were best for F(3, 2) of
+// 256 to 64 channels, 42 and 126 within 5 %).
+constexpr std::int64_t most_task_tiles = 84;
+
+// Tiles of a strip's outputs without those that its neighbours compute too: six vectors of outputs in tiles
+// of three, of which the neighbours share the last.
+constexpr std::int64_t tiles_across_strip = 32;
+
+// Rows of channels-first tiles, as many as fit like below: the fewest tasks of those that leave two threads
+// within a tenth of the least work.
+std::int64_t filtering_rows(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering record) {
+    const auto round_up = [](std::int64_t value, std::int64_t step) { return divide_up(value, step) * step; };
+    std::int64_t across = filtered_axes(layer, record)[0]->tiles(outputs_of_phase(layer.x()));
+    if (record.strip > 0) across = std::min(across, tiles_of_strip(layer, record));
+    const std::int64_t in_row = record.staged_row(across);
+    std::int64_t best = 0, least_work = std::numeric_limits<std::int64_t>::max();
+    for (std::int64_t rows = 1; rows == 1 || rows * in_row <= most_task_tiles; rows++) {
+        record.task_tiles = static_cast<int>(round_up(rows * in_row, record.tiles));
+        if (rows > 1 && staged_bytes(layer, {record}) > target.l2_bytes * 3) break;
+        const FilteringTasks tasks = filtering_tasks(layer, record);
+        const std::int64_t work = round_up(tasks.count, 2) * tasks.tiles;
+        if (work / 11 * 10 <= least_work) best = record.task_tiles;
+        least_work = std::min(least_work, work);
+    }
+    return best;
+}
+
+} // namespace
+
+// Tasks of as many tiles as half the cache again as the L2 holds, as many for each of two threads.
+CpuFiltering with_task(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering record,
+                       bool open_rows) {
+    record.task_tiles = record.tiles;
+    if (layer.layout == Layout::nchw) {
+        const std::int64_t in_row = filtered_axes(layer, record)[0]->tiles(outputs_of_phase(layer.x()));
+        const bool strips = open_rows || record.staged_row(in_row) > most_task_tiles;
+        record.strip =
+            strips
+                ? static_cast<int>(divide_up(tiles_across_strip * record.tile_x, record.lanes) * record.lanes)
+                : 0;
+        record.task_tiles = static_cast<int>(filtering_rows(layer, target, record));
+        return record;
+    }
+    const FilteredAxes axes = filtered_axes(layer, record);
+    const std::int64_t tiles = axes[0]->tiles(outputs_of_phase(layer.x())) *
+                               axes[1]->tiles(outputs_of_phase(layer.y())) * planned_batch(layer);
+    const std::int64_t bytes_a_tile = std::max<std::int64_t>(1, staged_bytes(layer, {record}) / record.tiles);
+    const std::int64_t most =
+        std::clamp<std::int64_t>(target.l2_bytes * 3 / 2 / bytes_a_tile, record.tiles, most_task_tiles);
+    const std::int64_t tasks = divide_up(divide_up(tiles, most), 2) * 2;
+    const std::int64_t even = divide_up(divide_up(tiles, tasks), record.tiles) * record.tiles;
+    record.task_tiles = static_cast<int>(std::clamp<std::int64_t>(
+        even, record.tiles, std::max<std::int64_t>(most / record.tiles, 1) * record.tiles));
+    return record;
+}
+
+// What is idle at the end counts.
+double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &record) {
+    const FilteredAxes axes = filtered_axes(layer, record);
+    double window = 1, points = 1, outputs = 1, products = 1;
+    for (const auto &axis : axes) {
+        window *= static_cast<double>(axis->matrices.points());
+        points *= axis->direct() ? 1 : static_cast<double>(axis->matrices.points());
+        outputs *= static_cast<double>(axis->matrices.outputs);
+        products *= static_cast<double>(axis->products());
+    }
+    const double lanes = record.lanes, channels = static_cast<double>(layer.kernel_input_channels());
+    const double phases = static_cast<double>(phase_count(layer));
+    const double blocks = static_cast<double>(divide_up(layer.kernel_output_channels(), record.block()));
+    const double step = record.stage_lanes > 1
+                            ? lane_step_cycles(record.vectors, record.tiles, record.stage_lanes)
+                            : step_cycles(target, record.vectors, record.tiles);
+    // Every point of every phase enters its register tiles anew; direct axes only once.
+    const double register_tile = static_cast<double>(layer.channels_per_output()) * products * step +
+                                 phases * points * tile_overhead(record.vectors * record.tiles);
+    // What is loaded, added and stored of each window and of each block of results.
+    const bool planar = layer.layout == Layout::nchw;
+    const double forward = std::ceil(channels / (planar ? record.row_lanes() : lanes)) * 3 * window;
+    // Channels-first results are turned, and those of tiles that two vectors of outputs share made twice.
+    const double back =
+        phases * blocks * record.vectors * (planar ? 3 * points + 8 * outputs : 2 * (points + outputs));
+    // Every task reads all weights: from the L2 cache, the next one, or memory.
+    const double weight_bytes = channels * products * blocks * record.block() * sizeof(float);
+    const double bytes_a_cycle = weight_bytes <= static_cast<double>(target.l2_bytes) / 2 ? 16
+                                 : weight_bytes <= 24.0 * 1024 * 1024                     ? 5
+                                                                                          : 1.5;
+    const FilteringTasks tasks = filtering_tasks(layer, record);
+    const double task = std::max(blocks * static_cast<double>(tasks.register_tiles) * register_tile,
+                                 weight_bytes / bytes_a_cycle) +
+                        static_cast<double>(tasks.tiles) * (forward + back);
+    return static_cast<double>(divide_up(tasks.count, 2) * 2) * task;
+}
+
+// Targets that multiply by lane stage four input channels of a tile in a vector, twice, as the direct form
+// does.
+Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
+    Choice<CpuFiltering> best;
+    const std::int64_t channels = layer.channels_per_output();
+    const bool by_lane = target.multiply_by_lane;
+    if (layer.axes.size() != 2 || (by_lane && (channels % 4 != 0 || layer.layout == Layout::nchw)))
+        return best;
+    const std::int64_t outputs_x = outputs_of_phase(layer.x()), outputs_y = outputs_of_phase(layer.y());
+    for (int tile_y = 1; tile_y <= std::min<std::int64_t>(largest_filter_tile, outputs_y); tile_y++) {
+        for (int tile_x = 1; tile_x <= std::min<std::int64_t>(largest_filter_tile, outputs_x); tile_x++) {
+            CpuFiltering tile;
+            tile.tile_x = tile_x;
+            tile.tile_y = tile_y;
+            if (violated_constraint(layer, target, {tile})) continue;
+            tile.lanes = target.vector_lanes;
+            if (by_lane) {
+                tile.stage_lanes = 4;
+                tile.unroll = channels % 8 == 0 ? 8 : 4;
+            }
+            for (tile.vectors = 1; tile.vectors <= 4; tile.vectors++) {
+                for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
+                    tile.task_tiles = tile.tiles;
+                    // Tiles are staged ahead.
+                    const int used = tile.vectors * tile.tiles + tile.vectors + 2 * tile.tiles;
+                    if (by_lane && used > target.vector_registers) continue;
+                    if (violated_constraint(layer, target, {tile})) continue;
+                    tile = with_task(layer, target, tile, false);
+                    if (violated_constraint(layer, target, {tile})) continue;
+                    best.offer(tile, modelled_cycles(layer, target, tile) /
+                                         static_cast<double>(planned_batch(layer)));
+                }
+            }
+        }
+    }
+    return best;
+}
+
+// The family's constraints know of the layer; the smallest tiles violate the fewest.
+std::string no_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
+    if (layer.numeric == NumericPolicy::exact) return "numeric=exact";
+    if (layer.axes.size() != 2) return "the layer has three spatial axes";
+    if (target.multiply_by_lane && (layer.channels_per_output() % 4 != 0 || layer.layout == Layout::nchw))
+        return fmt::format("on {} it takes channels-last tensors with input channels by fours",
+                           target.instruction_set);
+    std::string reason;
+    for (const auto &[tile_x, tile_y] : {std::pair{2, 2}, std::pair{1, 2}, std::pair{2, 1}}) {
+        CpuFiltering tile;
+        tile.tile_x = tile_x;
+        tile.tile_y = tile_y;
+        if (const auto violated = violated_constraint(layer, target, {tile})) reason = *violated;
+    }
+    return reason.empty() ? "the image is too small for a tile" : reason;
+}
+
+} // namespace unstride
