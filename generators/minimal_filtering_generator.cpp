@@ -15,12 +15,19 @@
 //
 // Tiles are numbered through all rows and images, so that small images make whole tasks too; but those of
 // channels-first tensors on CPUs keep their places in rows, along which they are transformed and stored.
+//
+// Where phases are merged, c of the products counts the channels of all phases, so that few channels fill
+// vectors: c + channels * (qx + phases_x * qy) instead of c.
 #include "generators/layer_generator.h"
 #include "generators/tap_table.h"
 #include "schedules/cpu_filtering.h"
 #include "schedules/gpu_filtering.h"
 
 #include <Halide.h>
+
+#include <map>
+#include <string>
+#include <vector>
 
 namespace unstride {
 
@@ -40,6 +47,8 @@ public:
         define_inverse();
         if (in_rows()) {
             define_output_rows();
+        } else if (merged()) {
+            define_merged_output();
         } else {
             define_output();
         }
@@ -48,9 +57,9 @@ public:
 
     void schedule() {
         const MinimalFilteringStages stages{
-            *output, read_place, store_place, inverse, products,        product, read, transformed, half,
-            window,  padded,     result,      across,  along,           *vars,   p,    k,           i,
-            at,      ci,         tile,        taps,    outputs_of_tile, tiles};
+            *output, read_place, store_place, inverse, products, product,         read,  transformed, half,
+            window,  result,     finished,    padded,  across,   along,           *vars, p,           k,
+            i,       at,         ci,          tile,    taps,     outputs_of_tile, tiles};
         if (const auto *cpu = std::get_if<CpuFiltering>(&parameters.record.parameters)) {
             schedule_cpu_filtering(stages, convolution(), *cpu);
         } else {
@@ -63,8 +72,8 @@ private:
     std::array<Expr, 2> tiles; // of a row, of a column
     Func read_place{"read_place"}, store_place{"store_place"};
     Func padded{"padded"}, window{"window"}, half{"half"}, transformed{"transformed"}, read{"read"},
-        product{"product"}, products{"products"}, inverse{"inverse"}, result{"result"}, across{"across"},
-        along{"along"};
+        product{"product"}, products{"products"}, inverse{"inverse"}, result{"result"}, finished{"finished"},
+        across{"across"}, along{"along"};
     std::array<Var, 2> p{Var("px"), Var("py")}, k{Var("kx"), Var("ky")}, i{Var("ix"), Var("iy")};
     std::vector<Var> at; // a tile: its number, or its places in a row and a column, and the image
     RVar ci;
@@ -75,6 +84,7 @@ private:
         return convolution().layout == Layout::nchw &&
                std::holds_alternative<CpuFiltering>(parameters.record.parameters);
     }
+    bool merged() const { return merges_phases(parameters.record); }
     int outputs(std::size_t axis) const { return static_cast<int>(axes[axis]->matrices.outputs); }
     Expr extent_of(std::size_t axis) { return output->dim(2 + 2 * static_cast<int>(axis)).extent(); }
 
@@ -183,7 +193,7 @@ private:
                 taps.push_back(r[static_cast<int>(taps.size()) + 1]);
                 point[axis] = taps.back();
             }
-            r.where(multiplies(axis, point[axis]));
+            if (!merged()) r.where(multiplies(axis, point[axis]));
         }
         const std::vector<Var> place = joined({vars->c, p[0], p[1]}, at, vars->q);
         product(place) = 0.0f;
@@ -228,7 +238,8 @@ private:
         });
     }
 
-    void define_output() {
+    // Where the outputs of all tiles are stored.
+    std::vector<Expr> places_of_outputs() {
         RDom r(0, outputs(0), 0, outputs(1), 0, tiles[0] * tiles[1] * output->dim(5).extent(), "r");
         outputs_of_tile = {r.x, r.y};
         tile = {r.z};
@@ -241,7 +252,34 @@ private:
             stored_at.insert(stored_at.end(), {vars->q[axis], inside(r, axis, u)});
         }
         stored_at.push_back(image_of(place[2]));
-        store(stored_at, result_at(outputs_of_tile[0], outputs_of_tile[1], {Expr(tile[0])}));
+        return stored_at;
+    }
+
+    void define_output() {
+        const std::vector<Expr> place = places_of_outputs();
+        store(place, result_at(outputs_of_tile[0], outputs_of_tile[1], {Expr(tile[0])}));
+    }
+
+    // Whole vectors with their epilogue, taken apart only when they are stored.
+    void define_merged_output() {
+        const int channels = static_cast<int>(convolution().kernel_output_channels());
+        const int phases_x = static_cast<int>(convolution().x().phase_count());
+        const int phases_y = static_cast<int>(convolution().y().phase_count());
+        const std::vector<Var> place = joined({vars->c, i[0], i[1]}, at, vars->q);
+        result(place) = result_at(i[0], i[1], tile_here());
+        const Expr phase = vars->c / channels;
+        const std::map<std::string, Expr> of_lane = {
+            {vars->c.name(), vars->c % channels},
+            {vars->q[0].name(), phase % phases_x},
+            {vars->q[1].name(), min(phase / phases_x, phases_y - 1)}};
+        const Expr sum =
+            Internal::Variable::make(Float(32), "sum"); // no call, in which c would be replaced too
+        finished(place) = substitute("sum", result(std::vector<Expr>(place.begin(), place.end())),
+                                     substitute(of_lane, finish_value(sum, Expr())));
+        const std::vector<Expr> stored_at = places_of_outputs();
+        const Expr lane = vars->c + channels * (vars->q[0] + phases_x * vars->q[1]);
+        (*output)(vars->output()) = undef<float>();
+        (*output)(stored_at) = finished(lane, outputs_of_tile[0], outputs_of_tile[1], tile[0], 0, 0);
     }
 
     // Rows of outputs of a phase are vectors across tiles: sixteen neighbours of sixteen channels, say, are
@@ -273,12 +311,16 @@ private:
                          : unsafe_promise_clamped(u, bounds.min(), bounds.max());
     }
 
-    void store(const std::vector<Expr> &place, Expr value) {
+    Expr finish_value(Expr value, const Expr &added) {
         const ChannelParameters rows = this->rows();
         if (rows.has_folded_bias()) value += rows.folded_bias(*vars);
+        return rows.epilogue(*vars, value, added);
+    }
+
+    void store(const std::vector<Expr> &place, const Expr &value) {
         const Expr added = convolution().has_add() ? (*add)(place) : Expr();
         (*output)(vars->output()) = undef<float>();
-        (*output)(place) = rows.epilogue(*vars, value, added);
+        (*output)(place) = finish_value(value, added);
     }
 };
 

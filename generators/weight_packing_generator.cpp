@@ -169,14 +169,24 @@ private:
     Expr transformed_weight(const FilterTile &tile) {
         const FilteredAxes axes = filtered_axes(convolution(), tile);
         const Var tap_x("tap_x"), tap_y("tap_y");
+        Expr c = at[6] * block_channels(parameters.record) + at[0], qx = at[4], qy = at[5];
+        if (merges_phases(parameters.record)) {
+            // Channels of all phases; past the last one there are none of a channel past the last.
+            const int channels = static_cast<int>(convolution().kernel_output_channels());
+            const int phases_x = static_cast<int>(axes[0]->shift.size()),
+                      phases_y = static_cast<int>(axes[1]->shift.size());
+            const Expr phase = c / channels;
+            qx = phase % phases_x;
+            qy = min(phase / phases_x, phases_y - 1);
+            c = select(phase < phases_x * phases_y, c % channels, channels);
+        }
         tap_weights(at[0], at[1], tap_x, tap_y, at[4], at[5], at[6]) =
-            weight(at[6] * block_channels(parameters.record) + at[0], at[1], {tap_x, tap_y}, {at[4], at[5]});
+            weight(c, at[1], {tap_x, tap_y}, {qx, qy});
         const RDom x(0, static_cast<int>(axes[0]->matrices.taps), "x");
-        half_transformed(at[0], at[1], at[2], tap_y, at[4], at[5], at[6]) =
-            sum(coefficient(*axes[0], x, at[2], at[4]) *
-                tap_weights(at[0], at[1], x, tap_y, at[4], at[5], at[6]));
+        half_transformed(at[0], at[1], at[2], tap_y, at[4], at[5], at[6]) = sum(
+            coefficient(*axes[0], x, at[2], qx) * tap_weights(at[0], at[1], x, tap_y, at[4], at[5], at[6]));
         const RDom y(0, static_cast<int>(axes[1]->matrices.taps), "y");
-        return sum(coefficient(*axes[1], y, at[3], at[5]) *
+        return sum(coefficient(*axes[1], y, at[3], qy) *
                    half_transformed(at[0], at[1], at[2], y, at[4], at[5], at[6]));
     }
 

@@ -137,6 +137,43 @@ void schedule_channels_last(const MinimalFilteringStages &stages, const PhaseCon
     schedule_transform(stages, layer, record.lanes, task);
 }
 
+// One block holds all there is. The results of a tile are whole vectors in nearby memory, from which they are
+// copied to their places one by one.
+void schedule_merged(const MinimalFilteringStages &stages, const PhaseConvolution &layer,
+                     const CpuFiltering &record) {
+    Func output = stages.output, inverse = stages.inverse, result = stages.result, finished = stages.finished;
+    const PhaseVars &vars = stages.vars;
+    const Var t = stages.at[0];
+    RVar task("task"), in_task("in_task");
+    const RVar x = stages.outputs_of_tile[0], y = stages.outputs_of_tile[1];
+    // Outputs of different tiles are different, which Halide does not see; hence the word of races.
+    output.update()
+        .allow_race_conditions()
+        .split(stages.tile[0], task, in_task, record.task_tiles, TailStrategy::GuardWithIf)
+        .reorder({vars.c, vars.q[0], x, vars.q[1], y, in_task, task})
+        .unroll(vars.c)
+        .unroll(x)
+        .parallel(task);
+    for (Func part : {finished, result, inverse}) {
+        part.compute_at(output, in_task)
+            .bound_extent(vars.c, record.block())
+            .align_bounds(vars.c, record.block())
+            .bound_extent(stages.i[0], record.tile_x)
+            .bound_extent(t, 1)
+            .bound_extent(vars.q[0], 1)
+            .bound_extent(vars.q[1], 1)
+            .vectorize(vars.c, record.lanes);
+        part.unroll(stages.i[0]);
+    }
+    inverse.unroll(stages.p[1]);
+    for (Func part : {finished, result})
+        part.bound_extent(stages.i[1], record.tile_y).unroll(stages.i[1]);
+    Func store_place = stages.store_place;
+    store_place.compute_at(output, in_task).bound_extent(t, 1);
+    schedule_products(stages, record, {output, task});
+    schedule_transform(stages, layer, record.lanes, task);
+}
+
 // Channels whose rows are copied at a time.
 constexpr int copied_channels = 16;
 
@@ -270,6 +307,8 @@ void schedule_cpu_filtering(const MinimalFilteringStages &stages, const PhaseCon
                             const CpuFiltering &record) {
     if (layer.layout == Layout::nchw) {
         schedule_channels_first(stages, layer, record);
+    } else if (record.merge_phases) {
+        schedule_merged(stages, layer, record);
     } else {
         schedule_channels_last(stages, layer, record);
     }

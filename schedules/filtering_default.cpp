@@ -41,7 +41,8 @@ std::int64_t filtering_rows(const PhaseConvolution &layer, const TargetFacts &ta
 
 } // namespace
 
-// Tasks of as many tiles as half the cache again as the L2 holds, as many for each of two threads.
+// Tasks of as many tiles as half the cache again as the L2 holds, as many for each of two threads; where
+// these would wait for weights, as four of it hold: a point's share is used at a time.
 CpuFiltering with_task(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering record,
                        bool open_rows) {
     record.task_tiles = record.tiles;
@@ -59,13 +60,17 @@ CpuFiltering with_task(const PhaseConvolution &layer, const TargetFacts &target,
     const std::int64_t tiles = axes[0]->tiles(outputs_of_phase(layer.x())) *
                                axes[1]->tiles(outputs_of_phase(layer.y())) * planned_batch(layer);
     const std::int64_t bytes_a_tile = std::max<std::int64_t>(1, staged_bytes(layer, {record}) / record.tiles);
-    const std::int64_t most =
-        std::clamp<std::int64_t>(target.l2_bytes * 3 / 2 / bytes_a_tile, record.tiles, most_task_tiles);
-    const std::int64_t tasks = divide_up(divide_up(tiles, most), 2) * 2;
-    const std::int64_t even = divide_up(divide_up(tiles, tasks), record.tiles) * record.tiles;
-    record.task_tiles = static_cast<int>(std::clamp<std::int64_t>(
-        even, record.tiles, std::max<std::int64_t>(most / record.tiles, 1) * record.tiles));
-    return record;
+    Choice<CpuFiltering> best;
+    for (const std::int64_t bytes : {target.l2_bytes * 3 / 2, target.l2_bytes * 4}) {
+        const std::int64_t most =
+            std::clamp<std::int64_t>(bytes / bytes_a_tile, record.tiles, most_task_tiles);
+        const std::int64_t tasks = divide_up(divide_up(tiles, most), 2) * 2;
+        const std::int64_t even = divide_up(divide_up(tiles, tasks), record.tiles) * record.tiles;
+        record.task_tiles = static_cast<int>(std::clamp<std::int64_t>(
+            even, record.tiles, std::max<std::int64_t>(most / record.tiles, 1) * record.tiles));
+        best.offer(record, modelled_cycles(layer, target, record));
+    }
+    return best.record;
 }
 
 // What is idle at the end counts.
@@ -76,11 +81,13 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
         window *= static_cast<double>(axis->matrices.points());
         points *= axis->direct() ? 1 : static_cast<double>(axis->matrices.points());
         outputs *= static_cast<double>(axis->matrices.outputs);
-        products *= static_cast<double>(axis->products());
+        products *= record.merge_phases ? static_cast<double>(axis->matrices.points())
+                                        : static_cast<double>(axis->products());
     }
     const double lanes = record.lanes, channels = static_cast<double>(layer.kernel_input_channels());
-    const double phases = static_cast<double>(phase_count(layer));
-    const double blocks = static_cast<double>(divide_up(layer.kernel_output_channels(), record.block()));
+    const double phases = record.merge_phases ? 1 : static_cast<double>(phase_count(layer));
+    const std::int64_t stored = channels_of_blocks(layer, record);
+    const double blocks = static_cast<double>(divide_up(stored, record.block()));
     const double step = record.stage_lanes > 1
                             ? lane_step_cycles(record.vectors, record.tiles, record.stage_lanes)
                             : step_cycles(target, record.vectors, record.tiles);
@@ -89,21 +96,46 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
                                  phases * points * tile_overhead(record.vectors * record.tiles);
     // What is loaded, added and stored of each window and of each block of results.
     const bool planar = layer.layout == Layout::nchw;
-    const double forward = std::ceil(channels / (planar ? record.row_lanes() : lanes)) * 3 * window;
+    double forward = std::ceil(channels / (planar ? record.row_lanes() : lanes)) * 3 * window;
     // Channels-first results are turned, and those of tiles that two vectors of outputs share made twice.
-    const double back =
+    double back =
         phases * blocks * record.vectors * (planar ? 3 * points + 8 * outputs : 2 * (points + outputs));
+    if (record.merge_phases) {
+        // Few products wait for windows that many would have hidden (1900 cycles for 128 channels and 4x4
+        // points), and results leave one by one.
+        forward *= 4;
+        back += 1.5 * outputs * static_cast<double>(stored);
+    }
     // Every task reads all weights: from the L2 cache, the next one, or memory.
     const double weight_bytes = channels * products * blocks * record.block() * sizeof(float);
     const double bytes_a_cycle = weight_bytes <= static_cast<double>(target.l2_bytes) / 2 ? 16
                                  : weight_bytes <= 24.0 * 1024 * 1024                     ? 5
-                                                                                          : 1.5;
+                                                                                          : 4;
     const FilteringTasks tasks = filtering_tasks(layer, record);
     const double task = std::max(blocks * static_cast<double>(tasks.register_tiles) * register_tile,
                                  weight_bytes / bytes_a_cycle) +
                         static_cast<double>(tasks.tiles) * (forward + back);
     return static_cast<double>(divide_up(tasks.count, 2) * 2) * task;
 }
+
+namespace {
+
+// A tile of so many vectors in register tiles of any size.
+void offer_tasks(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering tile,
+                 Choice<CpuFiltering> *best) {
+    for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
+        tile.task_tiles = tile.tiles;
+        // Tiles are staged ahead.
+        const int used = tile.vectors * tile.tiles + tile.vectors + 2 * tile.tiles;
+        if (target.multiply_by_lane && used > target.vector_registers) continue;
+        if (violated_constraint(layer, target, {tile})) continue;
+        tile = with_task(layer, target, tile, false);
+        if (violated_constraint(layer, target, {tile})) continue;
+        best->offer(tile, modelled_cycles(layer, target, tile) / static_cast<double>(planned_batch(layer)));
+    }
+}
+
+} // namespace
 
 // Targets that multiply by lane stage four input channels of a tile in a vector, twice, as the direct form
 // does.
@@ -125,18 +157,10 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
                 tile.stage_lanes = 4;
                 tile.unroll = channels % 8 == 0 ? 8 : 4;
             }
-            for (tile.vectors = 1; tile.vectors <= 4; tile.vectors++) {
-                for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
-                    tile.task_tiles = tile.tiles;
-                    // Tiles are staged ahead.
-                    const int used = tile.vectors * tile.tiles + tile.vectors + 2 * tile.tiles;
-                    if (by_lane && used > target.vector_registers) continue;
-                    if (violated_constraint(layer, target, {tile})) continue;
-                    tile = with_task(layer, target, tile, false);
-                    if (violated_constraint(layer, target, {tile})) continue;
-                    best.offer(tile, modelled_cycles(layer, target, tile) /
-                                         static_cast<double>(planned_batch(layer)));
-                }
+            for (const bool merge_phases : {false, true}) {
+                tile.merge_phases = merge_phases;
+                for (tile.vectors = 1; tile.vectors <= 4; tile.vectors++)
+                    offer_tasks(layer, target, tile, &best);
             }
         }
     }

@@ -46,8 +46,10 @@ std::string kind_of(const std::string &instruction_set, const PhaseConvolution &
 
 // What layers of one class share; see the header.
 std::string class_of(const std::string &instruction_set, const PhaseConvolution &layer) {
-    std::string text = fmt::format("{} weights {} edge {} shuffle {} {}", kind_of(instruction_set, layer),
-                                   int(layer.weights), int(layer.edge), int(layer.shuffle_order),
+    // Larger tiles than numeric=safe allows are not among its records.
+    const char *const policy = layer.numeric == NumericPolicy::fast ? " fast" : "";
+    std::string text = fmt::format("{}{} weights {} edge {} shuffle {} {}", kind_of(instruction_set, layer),
+                                   policy, int(layer.weights), int(layer.edge), int(layer.shuffle_order),
                                    int(layer.unshuffle_order));
     for (const PhaseAxis &axis : layer.axes) {
         std::vector<std::size_t> taps;

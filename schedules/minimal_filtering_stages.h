@@ -10,8 +10,9 @@
 
 namespace unstride {
 
-// Vectors of two are x first. `at` is a tile, which is its number, or, where tiles stay in rows, its place in
-// a row and a column and its image; p is a point, k a place in a tile's window, i an output of a tile.
+// Vectors of two are x first. Where phases are merged, c counts the channels of all of them and q is 0. `at`
+// is a tile, which is its number, or, where tiles stay in rows, its place in a row and a column and its
+// image; p is a point, k a place in a tile's window, i an output of a tile.
 struct MinimalFilteringStages {
     Halide::Func output;      // (c, qx, u, qy, v, n), one update over outputs_of_tile and tile
     Halide::Func read_place;  // (at): where a tile's window is; numbered tiles only
@@ -23,9 +24,11 @@ struct MinimalFilteringStages {
     Halide::Func transformed; // the same
     Halide::Func half;        // (c, px, ky, at): one axis transformed
     Halide::Func window;      // (c, kx, ky, at): the input with its zeros
+    Halide::Func
+        result; // (c, ix, iy, at, qx, qy): both axes transformed back; of rows and merged phases only
+    Halide::Func finished; // the same with its epilogue; of merged phases only
     // Tiles in rows only.
     Halide::Func padded; // (c, x, y, n): the input with its zeros
-    Halide::Func result; // (c, ix, iy, at, qx, qy): both axes transformed back
     Halide::Func across; // (c, qx, u, qy, iy, tile of y, n): the same, by its place in a row of outputs
     Halide::Func along;  // the same, with vectors along the row
     const PhaseVars &vars;

@@ -29,6 +29,16 @@ const FilterTile *filter_tile(const ScheduleRecord &record) {
     return std::get_if<GpuFiltering>(&record.parameters);
 }
 
+bool merges_phases(const ScheduleRecord &record) {
+    const auto *cpu = std::get_if<CpuFiltering>(&record.parameters);
+    return cpu != nullptr && cpu->merge_phases;
+}
+
+std::int64_t channels_of_blocks(const PhaseConvolution &layer, const CpuFiltering &record) {
+    const std::int64_t phases = layer.x().phase_count() * layer.y().phase_count();
+    return layer.kernel_output_channels() * (record.merge_phases ? phases : 1);
+}
+
 FilteredAxes filtered_axes(const PhaseConvolution &layer, const FilterTile &tile) {
     return {filtered_axis(layer.x(), tile.tile_x), filtered_axis(layer.y(), tile.tile_y)};
 }
@@ -171,10 +181,11 @@ std::vector<int> packed_extents(const PhaseConvolution &layer, const ScheduleRec
         const int blocks = round_up(column_count(layer), columns->block()) / columns->block();
         return {columns->block(), static_cast<int>(layer.channels_per_output()), blocks};
     }
+    const bool merges = merges_phases(record);
     std::vector<int> taps, phases; // where weights are transformed, points instead of taps
     for (auto axis = layer.axes.rbegin(); axis != layer.axes.rend(); ++axis) {
         taps.push_back(static_cast<int>(std::max<std::int64_t>(axis->max_taps(), 1)));
-        phases.push_back(static_cast<int>(axis->phase_count()));
+        phases.push_back(merges ? 1 : static_cast<int>(axis->phase_count()));
     }
     if (const FilterTile *tile = filter_tile(record)) {
         const FilteredAxes axes = filtered_axes(layer, *tile);

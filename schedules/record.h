@@ -71,8 +71,9 @@ struct FilterTile {
     bool operator==(const FilterTile &) const = default;
 };
 
-// Minimal filtering on a CPU. A task transforms the inputs of task_tiles tiles, and for each point multiplies
-// them in register tiles of `tiles` tiles by `vectors` vectors of output channels.
+// Minimal filtering on a CPU. Few output channels fill a block with those of all phases, which all have their
+// products of the same transformed window. A task transforms the inputs of task_tiles tiles, and for each
+// point multiplies them in register tiles of `tiles` tiles by `vectors` vectors of output channels.
 struct CpuFiltering : FilterTile {
     int lanes = 4;
     int vectors = 1;
@@ -81,6 +82,7 @@ struct CpuFiltering : FilterTile {
     int unroll = 1;      // input channels in the innermost loop's body
     int stage_lanes = 1; // input channels loaded at once and multiplied by lane; 1 broadcasts from memory
     int strip = 0; // of channels-first tensors: outputs of one phase along x in a task; 0 is the whole row
+    bool merge_phases = false; // a block holds the output channels of all phases, x before y
     bool operator==(const CpuFiltering &) const = default;
 
     int block() const { return lanes * vectors; }
@@ -170,6 +172,12 @@ int block_channels(const ScheduleRecord &record);
 
 // The tile of a filtering schedule; null for all others.
 const FilterTile *filter_tile(const ScheduleRecord &record);
+
+// Whether a block of packed weights holds the channels of all phases.
+bool merges_phases(const ScheduleRecord &record);
+
+// Output channels that blocks are filled with: of all phases where these are merged.
+std::int64_t channels_of_blocks(const PhaseConvolution &layer, const CpuFiltering &record);
 
 // The last two axes of a layer in the tiles of a filtering schedule, x first. Precondition:
 // violated_constraint has nothing against it.

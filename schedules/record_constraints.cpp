@@ -168,6 +168,20 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     } else if (r.strip != 0) {
         return "strips are for channels-first tensors";
     }
+    if (r.merge_phases) {
+        if (layer.layout == Layout::nchw) return "phases are merged in channels-last tensors";
+        if (layer.has_add()) return "phases that a tensor is added to are not merged";
+        if (const std::int64_t channels = channels_of_blocks(layer, r); channels > r.block())
+            return fmt::format("a block of {} channels does not hold the {} of all phases", r.block(),
+                               channels);
+        for (const auto &axis : axes) {
+            for (std::size_t q = 0; q < axis->shift.size(); q++) {
+                for (std::int64_t p = 0; p < axis->matrices.points(); p++)
+                    if (!axis->multiplies(static_cast<std::int64_t>(q), p))
+                        return "phases of unequal windows are not merged";
+            }
+        }
+    }
     if (r.stage_lanes > 1 && (layer.channels_per_output() % r.unroll != 0 || r.unroll % r.stage_lanes != 0))
         return "stage_lanes must divide unroll, and unroll the input channels";
     // Each point of a task is used before the next: what is kept is one point's share of all this.

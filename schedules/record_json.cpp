@@ -38,7 +38,7 @@ constexpr auto cpu_filtering_fields = std::tuple{
     std::pair{"lanes", &CpuFiltering::lanes},   std::pair{"vectors", &CpuFiltering::vectors},
     std::pair{"tiles", &CpuFiltering::tiles},   std::pair{"task_tiles", &CpuFiltering::task_tiles},
     std::pair{"unroll", &CpuFiltering::unroll}, std::pair{"stage_lanes", &CpuFiltering::stage_lanes},
-    std::pair{"strip", &CpuFiltering::strip}};
+    std::pair{"strip", &CpuFiltering::strip},   std::pair{"merge_phases", &CpuFiltering::merge_phases}};
 constexpr auto cpu_channelwise_fields = std::tuple{
     std::pair{"lanes", &CpuChannelwise::lanes}, std::pair{"lanes_along_x", &CpuChannelwise::lanes_along_x},
     std::pair{"unroll_phases", &CpuChannelwise::unroll_phases}, std::pair{"rows", &CpuChannelwise::rows}};

@@ -283,7 +283,7 @@ Reason unworthy_of(const PhaseConvolution &, const TargetFacts &, const Autosche
 
 Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &r,
                    int threads) {
-    const std::int64_t channels = layer.kernel_output_channels();
+    const std::int64_t channels = channels_of_blocks(layer, r);
     return first_of(
         [&] { return slow_tile(target, r.vectors, r.tiles, divide_up(channels, r.lanes), 14); },
         [&]() -> Reason {
@@ -303,7 +303,13 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
             return fmt::format("tasks of {} tiles keep {:.2f} of the threads' work", tasks.tiles, keeps);
         },
         [&] { return wasteful(kept(channels, r.block()), kept(channels, std::min(4, target.vector_lanes))); },
-        [&] { return needlessly_narrow(channels, target, r.lanes); });
+        [&] { return needlessly_narrow(channels, target, r.lanes); },
+        [&]() -> Reason {
+            const std::int64_t phases = layer.x().phase_count() * layer.y().phase_count();
+            const std::int64_t apart = phases * divide_up(layer.kernel_output_channels(), r.lanes);
+            if (!r.merge_phases || 4 * divide_up(channels, r.lanes) < 3 * apart) return std::nullopt;
+            return "merging phases saves hardly any vectors";
+        });
 }
 
 Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, const CpuChannelwise &r,
@@ -609,18 +615,24 @@ private:
             tile.lanes = target_.vector_lanes;
             tile.stage_lanes = by_lane ? 4 : 1;
             tile.unroll = !by_lane ? 1 : layer_.channels_per_output() % 8 == 0 ? 8 : 4;
-            for (tile.vectors = 1; tile.vectors <= most_vectors; tile.vectors++) {
-                for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
-                    for (const int strip : filtering_strips_of(tile)) {
-                        tile.strip = strip;
-                        for (const std::int64_t task : filtering_tasks_of(tile)) {
-                            tile.task_tiles = static_cast<int>(divide_up(task, tile.tiles) * tile.tiles);
-                            offer({tile});
-                        }
-                    }
-                }
+            for (const bool merge_phases : {false, true}) {
+                tile.merge_phases = merge_phases;
+                for (tile.vectors = 1; tile.vectors <= most_vectors; tile.vectors++)
+                    offer_filtering(tile);
             }
         });
+    }
+
+    void offer_filtering(CpuFiltering tile) {
+        for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
+            for (const int strip : filtering_strips_of(tile)) {
+                tile.strip = strip;
+                for (const std::int64_t task : filtering_tasks_of(tile)) {
+                    tile.task_tiles = static_cast<int>(divide_up(task, tile.tiles) * tile.tiles);
+                    offer({tile});
+                }
+            }
+        }
     }
 
     void cpu_channelwise() {

@@ -533,6 +533,20 @@ class Classes(unittest.TestCase):
         self.assertIn("| 1.0 | x, 2.0 | 2.00 | 50 % multiply-adds |", text)
         self.assertNotIn("3 thread(s)", summary.measured_table(whole, 1))
 
+    def test_rivals_that_run_the_layer_as_written_have_a_mean_of_their_own(self):
+        diagonal = "input(f32, 1x8x8x21) | transposed_conv(21, kernel=4, stride=2, weights=bilinear)"
+        rows = [
+            row("unstride", diagonal, 1000),
+            row("x (by channel)", diagonal, 5000),
+            row("x", diagonal, 40000),
+            row("y (padded)", diagonal, 20000),
+        ]
+        text = summary.measured_table(document(*rows))
+        self.assertIn("| all | 1 | 5.00 | 5.00 | 0 |", text)
+        self.assertIn("| FCN bilinear, rivals as written | 1 | 20.00 | 20.00 | 0 |", text)
+        self.assertIn("| FCN bilinear | 1 | 5.00 | 5.00 | 0 |", text)
+        self.assertEqual(text.count("x (by channel)"), 1)
+
     def test_the_table_is_printed_by_a_command(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "results.json")

@@ -24,7 +24,7 @@ namespace {
 const std::vector<ScheduleRecord> &unusual_records() {
     static const std::vector<ScheduleRecord> records = {{CpuDirect{16, 4, 3, 2, 5, 6, 7, 8, true}},
                                                         {CpuColumns{8, 3, 2, 4, 5, 6, true, 4}},
-                                                        {CpuFiltering{{3, 2}, 8, 5, 6, 7, 9, 4, 16}},
+                                                        {CpuFiltering{{3, 2}, 8, 5, 6, 7, 9, 4, 16, true}},
                                                         {CpuChannelwise{16, true, 3, 2}},
                                                         {GpuDirect{2, 8, 64, 16, 3, 5}},
                                                         {GpuFiltering{{3, 2}, 2, 64, 16}},
@@ -257,6 +257,20 @@ TEST(Constraints, CpuFilteringInStrips) {
     check.expect("fixed row", [](CpuFiltering &r) { r.strip = 0; });
     check.expect("more than four times", [](CpuFiltering &r) { r.strip = 1 << 15; });
     check.expect_for(dense, "channels-first");
+}
+
+TEST(Constraints, CpuFilteringOfMergedPhases) {
+    const std::string chain = "input(f32, 1x32x32x64) | transposed_conv(3, kernel=4, stride=2, pad=1)";
+    CpuFiltering tile{{3, 3}, 16, 1, 6, 84};
+    tile.merge_phases = true;
+    const Violations<CpuFiltering> check(chain, "avx512", tile);
+    check.expect("does not hold the 12 of all phases", [](CpuFiltering &r) { r.lanes = 8; });
+    check.expect_for("input(f32, 1x32x32x64) | transposed_conv(3, kernel=3, stride=2)", "unequal windows");
+    check.expect_for("input(f32, 1x32x32x64) | transposed_conv(3, kernel=4, stride=2) | add", "added to");
+    check.expect_for("input(f32, 1x64x32x32, layout=nchw) | transposed_conv(3, kernel=4, stride=2)",
+                     "channels-last");
+    EXPECT_EQ(channels_of_blocks(lowered(chain), tile), 12);
+    EXPECT_EQ(packed_extents(lowered(chain), {tile}), (std::vector<int>{16, 64, 4, 4, 1, 1, 1}));
 }
 
 TEST(Constraints, GpuFiltering) {

@@ -210,6 +210,14 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
     expect("no multiple of 32", reason(dense, "cuda", {GpuDirect{4, 8, 8, 32, 1, 4}}));
     expect("loads about as often", reason(dense, "cuda", {GpuDirect{1, 2, 32, 8, 1, 4}}));
     expect("too few threads on a multiprocessor", reason(dense, "cuda", {GpuDirect{12, 16, 120, 64, 4, 4}}));
+    CpuFiltering merged{{3, 3}, 16, 1, 12, 84};
+    merged.merge_phases = true;
+    const std::string few = "1x128x128x128) | transposed_conv(3, kernel=4, stride=2, pad=1)";
+    EXPECT_EQ(reason(few, "avx512", {merged}), "");
+    merged.vectors = 3;
+    merged.tiles = 6;
+    expect("saves hardly any vectors",
+           reason("1x64x64x64) | transposed_conv(12, kernel=4, stride=2)", "avx512", {merged}));
     expect("no multiple of 32", reason(dense, "cuda", {GpuFiltering{{3, 3}, 4, 32, 6}}));
     expect("transforms more than", reason(dense, "cuda", {GpuFiltering{{3, 3}, 1, 32, 4}}));
     EXPECT_EQ(reason(dense, "cuda", {GpuFiltering{{3, 3}, 4, 32, 8}}), "");

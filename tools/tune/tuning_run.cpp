@@ -3,6 +3,7 @@
 #include "tools/tune/tuning_run.h"
 
 #include "compiler/language/printer.h"
+#include "schedules/analytic_default.h"
 #include "tools/library/parallel.h"
 #include "tools/library/schedule_source.h"
 
@@ -37,13 +38,18 @@ std::string date_now() {
     return {text, length};
 }
 
-// What to try besides the points of the space: what is in use, and what was chosen for other layers as far as
-// it suits this one.
+// What to try first: what is in use, the best of the form that the default does not have, and what was chosen
+// for other layers as far as it suits this one.
 std::vector<ScheduleRecord> schedules_to_begin_with(const KnownRecords &known, const PhaseConvolution &layer,
                                                     const TargetFacts &facts, int threads) {
     std::vector<ScheduleRecord> first;
     if (known.incumbent && !violated_constraint(layer, facts, *known.incumbent))
         first.push_back(*known.incumbent);
+    if (!layer.depthwise()) {
+        const FormChoice choice = choose_form(layer, facts);
+        if (choice.filters) first.push_back(choice.direct.schedule);
+        if (!choice.filters && choice.filtering) first.push_back(choice.filtering->schedule);
+    }
     std::size_t others = 0;
     for (const ScheduleRecord &other : known.of_other_layers) {
         if (others == most_of_other_layers) break;
