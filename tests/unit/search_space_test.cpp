@@ -212,8 +212,8 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
     expect("too few threads on a multiprocessor", reason(dense, "cuda", {GpuDirect{12, 16, 120, 64, 4, 4}}));
     CpuFiltering merged{{3, 3}, 16, 1, 12, 84};
     merged.merge_phases = true;
-    const std::string few = "1x128x128x128) | transposed_conv(3, kernel=4, stride=2, pad=1)";
-    EXPECT_EQ(reason(few, "avx512", {merged}), "");
+    const std::string three = "1x128x128x128) | transposed_conv(3, kernel=4, stride=2, pad=1)";
+    EXPECT_EQ(reason(three, "avx512", {merged}), "");
     merged.vectors = 3;
     merged.tiles = 6;
     expect("saves hardly any vectors",
