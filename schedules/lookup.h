@@ -2,9 +2,9 @@
 //
 // Every record that ended well (`ok`, or `modelled` where nothing was timed) can answer for its own layer and
 // for layers of the same class: those that agree in layout, in what they sum over, in where their weights
-// come from, in how edges count, and on every axis in phases, taps of each phase, input stride and shuffle
-// factors. They may differ in batch, sizes, channels, padding and epilogue. Records of other instruction
-// sets never answer.
+// come from, in how edges count, in whether they are numeric=fast, and on every axis in phases, taps of each
+// phase, input stride and shuffle factors. They may differ in batch, sizes, channels, padding and epilogue.
+// Records of other instruction sets never answer.
 //
 // The grades, best first:
 //   exact            the same layer text, machine and tool versions; a build for another target names no
