@@ -42,14 +42,21 @@ CpuChannelwise channelwise_default(const PhaseConvolution &layer, const TargetFa
     return record;
 }
 
-// Below this a call is over before transforming pays, and small layers keep the plain sum's error bound.
-constexpr double least_filtered_multiplications = 4e6;
+// What filtering must be below of the direct form's cycles, and the multiplications of an image below which a
+// call is over before transforming pays and small layers keep the plain sum's error bound. Merged phases have
+// few weights, and their model was fitted to small layers too.
+struct Margin {
+    double pays = 0.85, least_multiplications = 4e6;
+};
+
+Margin margin_of(const TargetFacts &target, const CpuFiltering &record) {
+    return merges_on_wide_vectors(target, record) ? Margin{1, 2e6} : Margin{};
+}
 
 // Filtering must pay well: its weights take more memory, and what is not finite spreads over a tile. Where
 // sizes are dynamic, tiles are made for a middle image, which must gain, and tasks for a small one, which
 // must not lose.
 FormChoice choose_cpu_form(const PhaseConvolution &layer, const TargetFacts &target) {
-    constexpr double pays = 0.85;
     const bool dynamic = has_dynamic_size(layer), sequence = layer.spatial_axes == 1;
     const std::int64_t small_size = sequence ? 256 : 16, middle_size = sequence ? 1024 : 32;
     const PhaseConvolution small = dynamic ? with_sizes(layer, small_size) : layer;
@@ -77,14 +84,15 @@ FormChoice choose_cpu_form(const PhaseConvolution &layer, const TargetFacts &tar
         filtering.cycles = modelled_cycles(planned, target, record);
     }
     choice.filtering = {{filtering.record}, filtering.cycles};
+    const auto [pays, least_multiplications] = margin_of(target, filtering.record);
     const double share = filtering.cycles / choice.direct.cycles;
     const std::string modelled = fmt::format("filtering is modelled at {:.2f} of the direct form's cycles{}",
                                              share, dynamic ? " for " + inputs(middle_size) : "");
     if (share < pays && small_share > 1) {
         choice.reason = fmt::format("{}, but at {:.2f} for {}", modelled, small_share, inputs(small_size));
-    } else if (multiplications_per_image(planned) < least_filtered_multiplications) {
+    } else if (multiplications_per_image(planned) < least_multiplications) {
         choice.reason = fmt::format("an image takes less than {:.0f} million multiplications",
-                                    least_filtered_multiplications / 1e6);
+                                    least_multiplications / 1e6);
     } else if (share < pays) {
         choice.filters = true;
         choice.reason = modelled;

@@ -73,6 +73,15 @@ CpuFiltering with_task(const PhaseConvolution &layer, const TargetFacts &target,
     return best.record;
 }
 
+bool merging_saves_vectors(const PhaseConvolution &layer, const CpuFiltering &record) {
+    const std::int64_t apart = phase_count(layer) * divide_up(layer.kernel_output_channels(), record.lanes);
+    return 4 * divide_up(channels_of_blocks(layer, record), record.lanes) < 3 * apart;
+}
+
+bool merges_on_wide_vectors(const TargetFacts &target, const CpuFiltering &record) {
+    return record.merge_phases && target.vector_lanes >= 16;
+}
+
 // What is idle at the end counts.
 double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &record) {
     const FilteredAxes axes = filtered_axes(layer, record);
@@ -115,7 +124,8 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     const double task = std::max(blocks * static_cast<double>(tasks.register_tiles) * register_tile,
                                  weight_bytes / bytes_a_cycle) +
                         static_cast<double>(tasks.tiles) * (forward + back);
-    return static_cast<double>(divide_up(tasks.count, 2) * 2) * task;
+    const double cycles = static_cast<double>(divide_up(tasks.count, 2) * 2) * task;
+    return merges_on_wide_vectors(target, record) ? 0.6 * cycles : cycles;
 }
 
 namespace {
@@ -159,6 +169,7 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
             }
             for (const bool merge_phases : {false, true}) {
                 tile.merge_phases = merge_phases;
+                if (merge_phases && !merging_saves_vectors(layer, tile)) continue;
                 for (tile.vectors = 1; tile.vectors <= 4; tile.vectors++)
                     offer_tasks(layer, target, tile, &best);
             }

@@ -7,6 +7,7 @@
 #include "schedules/search_space.h"
 
 #include "schedules/analytic_default.h"
+#include "schedules/filtering_default.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -26,10 +27,6 @@ constexpr std::int64_t bytes_an_instruction = 8;
 constexpr int most_tile_x = 12, most_tile_y = 4, most_vectors = 4;
 
 using Reason = std::optional<std::string>;
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) {
-    return (a + b - 1) / b;
-}
 
 // Outputs of one phase along an axis; nothing if known only at run time.
 std::optional<std::int64_t> outputs(const PhaseAxis &axis) {
@@ -305,9 +302,7 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
         [&] { return wasteful(kept(channels, r.block()), kept(channels, std::min(4, target.vector_lanes))); },
         [&] { return needlessly_narrow(channels, target, r.lanes); },
         [&]() -> Reason {
-            const std::int64_t phases = layer.x().phase_count() * layer.y().phase_count();
-            const std::int64_t apart = phases * divide_up(layer.kernel_output_channels(), r.lanes);
-            if (!r.merge_phases || 4 * divide_up(channels, r.lanes) < 3 * apart) return std::nullopt;
+            if (!r.merge_phases || merging_saves_vectors(layer, r)) return std::nullopt;
             return "merging phases saves hardly any vectors";
         });
 }

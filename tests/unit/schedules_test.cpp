@@ -777,6 +777,18 @@ TEST(AnalyticDefault, FiltersImagesOfUnknownSize) {
     }
 }
 
+TEST(AnalyticDefault, MergesPhasesOfFewChannelsInWideVectors) {
+    const auto merges = [](const char *chain, const char *set) {
+        return merges_phases(analytic_default(lowered(chain), facts(set)));
+    };
+    const char *const three =
+        "input(f32, 1x128x128x128) | transposed_conv(3, kernel=4, stride=2, pad=1) | bias";
+    EXPECT_TRUE(merges(three, "avx512"));
+    EXPECT_FALSE(merges(three, "avx2"));
+    EXPECT_FALSE(merges("input(f32, 1x11008x64) | transposed_conv(32, kernel=4, stride=2, pad=1)", "avx512"));
+    EXPECT_FALSE(merges("input(f32, 1x16x16x24) | transposed_conv(3, kernel=4, stride=2, pad=1)", "avx512"));
+}
+
 TEST(AnalyticDefault, FiltersRowsOfUnknownLengthInStrips) {
     const char *const chain = "input(f32, {}) | transposed_conv(64, kernel=4, stride=2, pad=1)";
     const auto strip = [&](const char *input) {
