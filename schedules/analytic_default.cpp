@@ -49,8 +49,8 @@ struct Margin {
     double pays = 0.85, least_multiplications = 4e6;
 };
 
-Margin margin_of(const TargetFacts &target, const CpuFiltering &record) {
-    return merges_on_wide_vectors(target, record) ? Margin{1, 2e6} : Margin{};
+Margin margin_of(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &record) {
+    return merges_on_wide_vectors(layer, target, record) ? Margin{1, 2e6} : Margin{};
 }
 
 // Filtering must pay well: its weights take more memory, and what is not finite spreads over a tile. Where
@@ -84,7 +84,7 @@ FormChoice choose_cpu_form(const PhaseConvolution &layer, const TargetFacts &tar
         filtering.cycles = modelled_cycles(planned, target, record);
     }
     choice.filtering = {{filtering.record}, filtering.cycles};
-    const auto [pays, least_multiplications] = margin_of(target, filtering.record);
+    const auto [pays, least_multiplications] = margin_of(layer, target, filtering.record);
     const double share = filtering.cycles / choice.direct.cycles;
     const std::string modelled = fmt::format("filtering is modelled at {:.2f} of the direct form's cycles{}",
                                              share, dynamic ? " for " + inputs(middle_size) : "");

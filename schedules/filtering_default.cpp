@@ -78,8 +78,10 @@ bool merging_saves_vectors(const PhaseConvolution &layer, const CpuFiltering &re
     return 4 * divide_up(channels_of_blocks(layer, record), record.lanes) < 3 * apart;
 }
 
-bool merges_on_wide_vectors(const TargetFacts &target, const CpuFiltering &record) {
-    return record.merge_phases && target.vector_lanes >= 16;
+bool merges_on_wide_vectors(const PhaseConvolution &layer, const TargetFacts &target,
+                            const CpuFiltering &record) {
+    return record.merge_phases && target.vector_lanes >= 16 &&
+           4 * channels_of_blocks(layer, record) >= 3 * std::int64_t{record.block()};
 }
 
 // What is idle at the end counts.
@@ -125,7 +127,7 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
                                  weight_bytes / bytes_a_cycle) +
                         static_cast<double>(tasks.tiles) * (forward + back);
     const double cycles = static_cast<double>(divide_up(tasks.count, 2) * 2) * task;
-    return merges_on_wide_vectors(target, record) ? 0.6 * cycles : cycles;
+    return merges_on_wide_vectors(layer, target, record) ? 0.6 * cycles : cycles;
 }
 
 namespace {

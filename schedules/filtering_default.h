@@ -23,10 +23,11 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
 // Whether merged phases fill so many fewer vectors than phases apart, a quarter of them and more.
 bool merging_saves_vectors(const PhaseConvolution &layer, const CpuFiltering &record);
 
-// Merged phases with 512-bit vectors, of which a core may multiply and add one a cycle where the model has
-// two: column sums, whose time that is, then take longer than modelled, and these loops, which load as often
-// as they multiply, do not. Of four layers column sums took 1.5 to 2.6 times as long as modelled and these
-// 0.9 to 1.35.
-bool merges_on_wide_vectors(const TargetFacts &target, const CpuFiltering &record);
+// Merged phases that fill three quarters of 512-bit vectors, of which a core may multiply and add one a cycle
+// where the model has two: column sums, whose time that is, then take longer than modelled, and these loops,
+// which load as often as they multiply, do not. Of four layers column sums took 1.5 to 2.6 times as long as
+// modelled and these 0.9 to 1.35.
+bool merges_on_wide_vectors(const PhaseConvolution &layer, const TargetFacts &target,
+                            const CpuFiltering &record);
 
 } // namespace unstride

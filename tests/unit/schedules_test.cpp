@@ -785,6 +785,7 @@ TEST(AnalyticDefault, MergesPhasesOfFewChannelsInWideVectors) {
         "input(f32, 1x128x128x128) | transposed_conv(3, kernel=4, stride=2, pad=1) | bias";
     EXPECT_TRUE(merges(three, "avx512"));
     EXPECT_FALSE(merges(three, "avx2"));
+    EXPECT_FALSE(merges("input(f32, 1x360x640x32) | conv(9, kernel=3, pad=1) | pixel_shuffle(3)", "avx512"));
     EXPECT_FALSE(merges("input(f32, 1x11008x64) | transposed_conv(32, kernel=4, stride=2, pad=1)", "avx512"));
     EXPECT_FALSE(merges("input(f32, 1x16x16x24) | transposed_conv(3, kernel=4, stride=2, pad=1)", "avx512"));
 }
