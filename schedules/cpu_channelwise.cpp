@@ -16,10 +16,10 @@ using namespace Halide;
 
 namespace {
 
-// Pixels whose filtered columns are made at once, so that they are read back from the L1 cache and the
-// columns that two such runs share cost little; 0 for whole rows.
+// Pixels whose filtered columns are made at once, so that they are read back from an L1 cache that the input
+// and the output stream through, and the columns that two such runs share cost little; 0 for whole rows.
 int staged_pixels(const PhaseConvolution &layer) {
-    constexpr std::int64_t bytes = 12 * 1024;
+    constexpr std::int64_t bytes = 4 * 1024;
     if (layer.weights != WeightSource::filter) return 0;
     const std::int64_t pixels = bytes / (layer.input_channels * static_cast<std::int64_t>(sizeof(float)));
     return static_cast<int>(std::max(pixels, 8 * layer.x().halo()));
@@ -35,6 +35,8 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
     // Channels that two vectors share would be added to twice where the second tensor is the output itself.
     const TailStrategy tail = layer.has_add() ? TailStrategy::GuardWithIf : TailStrategy::ShiftInwards;
 
+    // Channels-last pixels that only move leave for all their rows at once: each is read once.
+    const bool moves = layer.weights == WeightSource::none && !record.lanes_along_x;
     Var lane("lane"), block("block"), pixels("pixels"), row("row"), rows("rows"), phase("phase");
     std::vector<VarOrRVar> order;
     if (record.lanes_along_x) {
@@ -44,13 +46,14 @@ void schedule_cpu_channelwise(const ChannelwiseStages &stages, const PhaseConvol
         output.split(c, block, lane, record.lanes, tail).vectorize(lane);
         if (record.unrolls_vectors(layer.output_channels)) output.unroll(block);
         order = {lane, block, vars.q[0], u};
+        if (moves) order.insert(order.end() - 1, vars.q[1]);
         if (staged_pixels(layer) > 0) {
             output.split(u, pixels, u, staged_pixels(layer), TailStrategy::GuardWithIf);
             order.push_back(pixels);
         }
     }
     output.split(v, rows, row, record.rows, TailStrategy::GuardWithIf);
-    order.push_back(vars.q[1]);
+    if (!moves) order.push_back(vars.q[1]);
     order.push_back(row);
     if (vars.q.size() > 2) order.push_back(vars.q[2]);
     std::vector<Var> tasks = {rows};
