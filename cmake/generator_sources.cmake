@@ -8,7 +8,7 @@ file(GLOB generator_sources RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS
     ${PROJECT_SOURCE_DIR}/schedules/*.cpp ${PROJECT_SOURCE_DIR}/schedules/*.h)
 # These choose and keep schedules; what is made of one does not depend on them.
 list(FILTER generator_sources EXCLUDE REGEX
-    "schedules/([a-z]*_default|default_model|database|json_line|lookup|record_constraints|search_space|tuning_record)\\.")
+    "schedules/([a-z]*_default|default_model|database|json_line|lookup|record_constraints|search_rules|search_space|tuning_record)\\.")
 list(TRANSFORM generator_sources PREPEND ${PROJECT_SOURCE_DIR}/ OUTPUT_VARIABLE generator_source_paths)
 
 set(generator_sources_header ${CMAKE_BINARY_DIR}/generated/generator_sources.h)

@@ -3,11 +3,11 @@
 #pragma once
 
 #include "schedules/record.h"
+#include "schedules/search_rules.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <vector>
 
 namespace unstride {
@@ -15,28 +15,6 @@ namespace unstride {
 // Changes when a parameter of a schedule changes its meaning, so that older records are told apart; not when
 // points come or go.
 inline constexpr int search_space_version = 1;
-
-// What a machine of unknown size counts as.
-inline constexpr int planned_threads = 2;
-
-// Why a record is not worth trying, or nothing:
-//   - constraints: it violates violated_constraint();
-//   - waste: its tiles overhang the rows, columns and channels of the layer so far that less than 0.7 of the
-//     work is kept (on GPUs 0.5), although narrower ones keep more; or wider vectors would do as well;
-//   - multipliers: its register tile has too few accumulators to keep two multiply-adds a cycle going, or
-//     loads too often for each of them; or it fills the registers so far that generated code was seen to
-//     spill;
-//   - caches: a task of more than one tile stages more than 3/4 of the L2 cache, or walks over a panel of
-//     weights of more than 1/2 of it although a narrower block would do;
-//   - code: the innermost loops take more than half of an instruction cache of 32 KiB, or their unrolling
-//     does not divide the channels;
-//   - threads: its tasks leave `threads` threads idle for more than 0.15 of the time, and smaller tasks would
-//     not; splitting blocks of channels among tasks adds nothing;
-//   - GPU blocks: their threads fill no warps or are more than 256, or take so many registers that fewer than
-//     256 of them fit on a multiprocessor. (No schedule uses shared memory.)
-// Dynamic sizes count as large enough not to waste anything.
-std::optional<std::string> unworthy(const PhaseConvolution &layer, const TargetFacts &target,
-                                    const ScheduleRecord &record, int threads = planned_threads);
 
 // All points for a layer, in an order that depends on nothing but the arguments.
 class SearchSpace {
