@@ -113,8 +113,9 @@ Choice<CpuPlanar> best_planar(const PhaseConvolution &layer, const TargetFacts &
 // Grows a task until it stages three quarters of the L2 cache or tasks become too few to share among threads.
 template<typename Record>
 void choose_task(const PhaseConvolution &layer, const TargetFacts &target, Record *record) {
-    // Eight tasks leave two threads no more than 1/8 of idle time at the end. Of rows that have no halo to
-    // share, more make for even shares (unet_92 by four took 1.04 times as long).
+    // Eight tasks leave two threads no more than 1/8 of idle time at the end. Rows that have no halo to share
+    // lose nothing as tasks of their own: of 92x120 inputs and 256 to 128 channels, kernel and stride 2, they
+    // took 13.6 ms, four at a time 14.1.
     const std::int64_t enough_tasks = layer.y().halo() > 0 ? 8 : 64;
     const std::int64_t budget = target.l2_bytes * 3 / 4; // the rest holds weights and results
     const TaskShape tile = task_shape({*record});
