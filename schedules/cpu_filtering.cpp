@@ -137,23 +137,29 @@ void schedule_channels_last(const MinimalFilteringStages &stages, const PhaseCon
     schedule_transform(stages, layer, record.lanes, task);
 }
 
-// One block holds all there is. The results of a tile are whole vectors in nearby memory, from which they are
-// copied to their places one by one.
+// One block holds all phases, or blocks hold whole phases of x and there are no others of y. The results of a
+// tile are whole vectors in nearby memory, from which they are copied to their places one by one.
 void schedule_merged(const MinimalFilteringStages &stages, const PhaseConvolution &layer,
                      const CpuFiltering &record) {
     Func output = stages.output, inverse = stages.inverse, result = stages.result, finished = stages.finished;
     const PhaseVars &vars = stages.vars;
     const Var t = stages.at[0];
+    Var block("block"), phase("phase");
     RVar task("task"), in_task("in_task");
     const RVar x = stages.outputs_of_tile[0], y = stages.outputs_of_tile[1];
+    const bool one_block = channels_of_blocks(layer, record) <= record.block();
+    Halide::Stage stored = output.update();
     // Outputs of different tiles are different, which Halide does not see; hence the word of races.
-    output.update()
-        .allow_race_conditions()
-        .split(stages.tile[0], task, in_task, record.task_tiles, TailStrategy::GuardWithIf)
-        .reorder({vars.c, vars.q[0], x, vars.q[1], y, in_task, task})
-        .unroll(vars.c)
-        .unroll(x)
-        .parallel(task);
+    stored.allow_race_conditions().split(stages.tile[0], task, in_task, record.task_tiles,
+                                         TailStrategy::GuardWithIf);
+    if (one_block) {
+        stored.reorder({vars.c, vars.q[0], x, vars.q[1], y, in_task, task});
+    } else {
+        const int phases = record.block() / static_cast<int>(layer.kernel_output_channels());
+        stored.split(vars.q[0], block, phase, phases, TailStrategy::GuardWithIf)
+            .reorder({vars.c, phase, x, vars.q[1], y, in_task, block, task});
+    }
+    stored.unroll(vars.c).unroll(x).parallel(task);
     for (Func part : {finished, result, inverse}) {
         part.compute_at(output, in_task)
             .bound_extent(vars.c, record.block())
@@ -170,7 +176,8 @@ void schedule_merged(const MinimalFilteringStages &stages, const PhaseConvolutio
         part.bound_extent(stages.i[1], record.tile_y).unroll(stages.i[1]);
     Func store_place = stages.store_place;
     store_place.compute_at(output, in_task).bound_extent(t, 1);
-    schedule_products(stages, record, {output, task});
+    schedule_products(stages, record,
+                      one_block ? Halide::LoopLevel{output, task} : Halide::LoopLevel{output, block});
     schedule_transform(stages, layer, record.lanes, task);
 }
 

@@ -173,6 +173,14 @@ int padded_channels(const PhaseConvolution &layer, const ScheduleRecord &record)
     return round_up(channels, block_channels(record));
 }
 
+// Blocks of channels, of all phases where they are merged.
+int weight_blocks(const PhaseConvolution &layer, const ScheduleRecord &record) {
+    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
+    const std::int64_t channels =
+        filtering != nullptr ? channels_of_blocks(layer, *filtering) : layer.kernel_output_channels();
+    return round_up(channels, block_channels(record)) / block_channels(record);
+}
+
 } // namespace
 
 std::vector<int> packed_extents(const PhaseConvolution &layer, const ScheduleRecord &record) {
@@ -200,7 +208,7 @@ std::vector<int> packed_extents(const PhaseConvolution &layer, const ScheduleRec
     }
     extents.insert(extents.end(), taps.begin(), taps.end());
     extents.insert(extents.end(), phases.begin(), phases.end());
-    if (!layer.depthwise()) extents.push_back(padded_channels(layer, record) / block_channels(record));
+    if (!layer.depthwise()) extents.push_back(weight_blocks(layer, record));
     return extents;
 }
 

@@ -71,7 +71,7 @@ struct FilterTile {
     bool operator==(const FilterTile &) const = default;
 };
 
-// Minimal filtering on a CPU. Few output channels fill a block with those of all phases, which all have their
+// Minimal filtering on a CPU. Few output channels fill blocks with those of all phases, which all have their
 // products of the same transformed window. A task transforms the inputs of task_tiles tiles, and for each
 // point multiplies them in register tiles of `tiles` tiles by `vectors` vectors of output channels.
 struct CpuFiltering : FilterTile {
@@ -82,7 +82,9 @@ struct CpuFiltering : FilterTile {
     int unroll = 1;      // input channels in the innermost loop's body
     int stage_lanes = 1; // input channels loaded at once and multiplied by lane; 1 broadcasts from memory
     int strip = 0; // of channels-first tensors: outputs of one phase along x in a task; 0 is the whole row
-    bool merge_phases = false; // a block holds the output channels of all phases, x before y
+    // Blocks are of the output channels of all phases, x before y; several only where those of x are all
+    // there are.
+    bool merge_phases = false;
     bool operator==(const CpuFiltering &) const = default;
 
     int block() const { return lanes * vectors; }

@@ -171,9 +171,14 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (r.merge_phases) {
         if (layer.layout == Layout::nchw) return "phases are merged in channels-last tensors";
         if (layer.has_add()) return "phases that a tensor is added to are not merged";
-        if (const std::int64_t channels = channels_of_blocks(layer, r); channels > r.block())
-            return fmt::format("a block of {} channels does not hold the {} of all phases", r.block(),
-                               channels);
+        const std::int64_t channels = channels_of_blocks(layer, r);
+        const bool whole_phases =
+            layer.y().phase_count() == 1 && r.block() % layer.kernel_output_channels() == 0;
+        if (channels > r.block() && !whole_phases)
+            return fmt::format(
+                "a block of {} channels does not hold the {} of all phases, nor whole phases of "
+                "one axis",
+                r.block(), channels);
         for (const auto &axis : axes) {
             for (std::size_t q = 0; q < axis->shift.size(); q++) {
                 for (std::int64_t p = 0; p < axis->matrices.points(); p++)

@@ -273,6 +273,15 @@ TEST(Constraints, CpuFilteringOfMergedPhases) {
     EXPECT_EQ(packed_extents(lowered(chain), {tile}), (std::vector<int>{16, 64, 4, 4, 1, 1, 1}));
 }
 
+TEST(Constraints, CpuFilteringOfMergedPhasesInSeveralBlocks) {
+    const std::string chain = "input(f32, 1x224x1026) | transposed_conv(3, kernel=1024, stride=256)";
+    CpuFiltering tile{{3, 1}, 16, 3, 5, 35};
+    tile.merge_phases = true;
+    const Violations<CpuFiltering> check(chain, "avx512", tile);
+    check.expect("nor whole phases", [](CpuFiltering &r) { r.vectors = 2; });
+    EXPECT_EQ(packed_extents(lowered(chain), {tile}), (std::vector<int>{48, 1026, 6, 1, 1, 1, 16}));
+}
+
 TEST(Constraints, GpuFiltering) {
     const Violations<GpuFiltering> check(dense, "cuda", GpuFiltering{{3, 3}, 4, 32, 8});
     check.expect("at least 1", [](GpuFiltering &r) { r.tile_x = 0; });
