@@ -137,8 +137,8 @@ void schedule_channels_last(const MinimalFilteringStages &stages, const PhaseCon
     schedule_transform(stages, layer, record.lanes, task);
 }
 
-// One block holds all phases, or blocks hold whole phases of x and there are no others of y. The results of a
-// tile are whole vectors in nearby memory, from which they are copied to their places one by one.
+// One block holds all phases, or, of a single axis, whole ones. The results of a tile are whole vectors in
+// nearby memory, from which they are copied to their places one by one.
 void schedule_merged(const MinimalFilteringStages &stages, const PhaseConvolution &layer,
                      const CpuFiltering &record) {
     Func output = stages.output, inverse = stages.inverse, result = stages.result, finished = stages.finished;

@@ -82,8 +82,8 @@ struct CpuFiltering : FilterTile {
     int unroll = 1;      // input channels in the innermost loop's body
     int stage_lanes = 1; // input channels loaded at once and multiplied by lane; 1 broadcasts from memory
     int strip = 0; // of channels-first tensors: outputs of one phase along x in a task; 0 is the whole row
-    // Blocks are of the output channels of all phases, x before y; several only where those of x are all
-    // there are.
+    // Blocks are of the output channels of all phases, x before y; several only where there is one axis,
+    // whose phases all read the same inputs.
     bool merge_phases = false;
     bool operator==(const CpuFiltering &) const = default;
 

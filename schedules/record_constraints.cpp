@@ -172,12 +172,12 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
         if (layer.layout == Layout::nchw) return "phases are merged in channels-last tensors";
         if (layer.has_add()) return "phases that a tensor is added to are not merged";
         const std::int64_t channels = channels_of_blocks(layer, r);
-        const bool whole_phases =
-            layer.y().phase_count() == 1 && r.block() % layer.kernel_output_channels() == 0;
+        const bool whole_phases = layer.y().phase_count() == 1 && axes[0]->largest_shift() == 0 &&
+                                  r.block() % layer.kernel_output_channels() == 0;
         if (channels > r.block() && !whole_phases)
             return fmt::format(
                 "a block of {} channels does not hold the {} of all phases, nor whole phases of "
-                "one axis",
+                "a single axis that all read the same inputs",
                 r.block(), channels);
         for (const auto &axis : axes) {
             for (std::size_t q = 0; q < axis->shift.size(); q++) {

@@ -279,6 +279,8 @@ TEST(Constraints, CpuFilteringOfMergedPhasesInSeveralBlocks) {
     tile.merge_phases = true;
     const Violations<CpuFiltering> check(chain, "avx512", tile);
     check.expect("nor whole phases", [](CpuFiltering &r) { r.vectors = 2; });
+    check.expect_for("input(f32, 1x224x1026) | transposed_conv(3, kernel=1024, stride=256, pad=128)",
+                     "read the same inputs");
     EXPECT_EQ(packed_extents(lowered(chain), {tile}), (std::vector<int>{48, 1026, 6, 1, 1, 1, 16}));
 }
 
