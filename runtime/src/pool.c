@@ -1,6 +1,9 @@
-/* The library's own threads: one job at a time, whose tasks are claimed through a counter by the calling
- * thread and by the workers that took a seat before the calling thread closed the job. Whoever finds the pool
- * busy works alone, so nested and concurrent calls cannot wait for each other. */
+/* The library's own threads: one job at a time, done by the calling thread and by the workers that took a
+ * seat before the calling thread closed the job. Whoever finds the pool busy works alone, so nested and
+ * concurrent calls cannot wait for each other.
+ *
+ * A thread begins with its share of neighbouring tasks, the same in every call of a layer, so that weights
+ * and tensors stay in its core's cache; then it claims what is left of the other shares. */
 
 /* Workers look for the next job this long before they sleep: waking a sleeper costs several microseconds, and
  * the layers of a network follow each other faster than this. */
@@ -16,13 +19,21 @@ typedef struct pool_job {
     int count;
 } pool_job;
 
+/* Tasks from `next` to `end`; each in a cache line of its own. */
+typedef struct share {
+    _Alignas(64) atomic_int next;
+    int end;
+} share;
+
 static struct {
     pthread_mutex_t mutex; /* for sleeping only */
     pthread_cond_t wake, done;
     atomic_flag busy;
-    pool_job job; /* belongs to the holder of `busy`, and to workers from taking a seat to counting in
-                     `finished` */
-    atomic_int seats, finished, next, result;
+    /* These belong to the holder of `busy`, and to workers from taking a seat to counting in `finished`. */
+    pool_job job;
+    int share_count;
+    share shares[UNSTRIDE_MAX_THREADS]; /* the calling thread's first */
+    atomic_int seats, finished, result;
     atomic_int sleepers;
     atomic_bool caller_sleeps, stopping;
     /* These belong to the holder of `busy`. */
@@ -61,15 +72,29 @@ static bool spin_until(bool (*ready)(int), int value) {
     return false;
 }
 
-static void work_on_job(void) {
-    const pool_job job = pool.job;
+static void share_out(int count, int shares) {
+    pool.share_count = shares;
+    for (int i = 0; i < shares; i++) {
+        atomic_store_explicit(&pool.shares[i].next, (int)((int64_t)count * i / shares), memory_order_relaxed);
+        pool.shares[i].end = (int)((int64_t)count * (i + 1) / shares);
+    }
+}
+
+static void work_on_share(const pool_job *job, share *of) {
     while (atomic_load_explicit(&pool.result, memory_order_relaxed) == 0) {
-        const int index = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed);
-        if (index >= job.count) return;
-        const int code = job.task(job.closure, index);
+        const int index = atomic_fetch_add_explicit(&of->next, 1, memory_order_relaxed);
+        if (index >= of->end) return;
+        const int code = job->task(job->closure, index);
         int none = 0;
         if (code != 0) atomic_compare_exchange_strong(&pool.result, &none, code);
     }
+}
+
+static void work_on_job(int first_share) {
+    const pool_job job = pool.job;
+    const int count = pool.share_count;
+    for (int i = 0; i < count; i++)
+        work_on_share(&job, &pool.shares[(first_share + i) % count]);
 }
 
 static bool work_or_stop(int unused) {
@@ -100,11 +125,10 @@ static void sleep_until_work(void) {
     pthread_mutex_unlock(&pool.mutex);
 }
 
-static void *work_as_worker(void *unused) {
-    (void)unused;
+static void *work_as_worker(void *number) {
     while (!atomic_load(&pool.stopping)) {
         if (take_seat()) {
-            work_on_job();
+            work_on_job((int)(intptr_t)number);
             atomic_fetch_add(&pool.finished, 1);
             if (atomic_load(&pool.caller_sleeps)) {
                 pthread_mutex_lock(&pool.mutex);
@@ -126,7 +150,8 @@ static void grow_pool(int workers) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (pool.worker_count < workers &&
-           pthread_create(&pool.workers[pool.worker_count], NULL, work_as_worker, NULL) == 0)
+           pthread_create(&pool.workers[pool.worker_count], NULL, work_as_worker,
+                          (void *)(intptr_t)(pool.worker_count + 1)) == 0)
         pool.worker_count++;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
@@ -171,12 +196,12 @@ static int run_together(const pool_job *job, int threads) {
     grow_pool(threads - 1);
     const int seats = threads - 1 < pool.worker_count ? threads - 1 : pool.worker_count;
     pool.job = *job;
-    atomic_store(&pool.next, 0);
+    share_out(job->count, seats + 1);
     atomic_store(&pool.result, 0);
     atomic_store(&pool.finished, 0);
     atomic_store(&pool.seats, seats);
     wake_workers(seats);
-    work_on_job();
+    work_on_job(0);
     wait_for_workers(seats - atomic_exchange(&pool.seats, 0));
     return atomic_load(&pool.result);
 }

@@ -37,7 +37,7 @@ static void plan_tasks(const unstride_layer *layer, uint32_t requirement, const 
         outputs *= (double)output[axis];
     const bool on_device = unstride_this_library.device != UNSTRIDE_DEVICE_NONE;
     found->requested = requested;
-    const double microseconds = estimated_microseconds(layer, requirement, outputs);
+    const double microseconds = estimated_microseconds(layer, found->kernel, requirement, outputs);
     found->useful = on_device ? 1 : useful_threads(microseconds, requested);
     found->wakes_threads = worth_waking(microseconds);
     found->slot_bytes = on_device ? 0 : (size_t)slot_bytes_of(layer, found->kernel, output);
