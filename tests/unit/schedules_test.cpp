@@ -843,7 +843,10 @@ TEST(AnalyticDefault, ReadsManyWeightsFewTimes) {
     EXPECT_EQ(direct(streams, "avx512").rows, 8); // the whole image fits the L2 cache
     EXPECT_TRUE(direct(streams, "avx2").split_blocks);
     EXPECT_EQ(direct(streams, "avx2").rows, 4); // half of it does
-    const std::string few = "input(f32, 1x8x6x2048) | transposed_conv(64, kernel=2, stride=2)";
+    const std::string middle = "input(f32, 1x4x4x512) | transposed_conv(256, kernel=4, stride=2, pad=1)";
+    EXPECT_TRUE(direct(middle, "avx512").split_blocks);
+    EXPECT_EQ(direct(middle, "avx512").rows * direct(middle, "avx512").tile_y, 4);
+    const std::string few = "input(f32, 1x8x6x2048) | transposed_conv(24, kernel=2, stride=2)";
     EXPECT_FALSE(streams_weights(lowered(few), facts("avx2")));
 }
 
