@@ -19,7 +19,7 @@ typedef struct pool_job {
     int count;
 } pool_job;
 
-/* Tasks from `next` to `end`; each in a cache line of its own. */
+/* Tasks from `next` to `end`; each in a cache line of its own. The first share is the calling thread's. */
 typedef struct share {
     _Alignas(64) atomic_int next;
     int end;
@@ -32,7 +32,7 @@ static struct {
     /* These belong to the holder of `busy`, and to workers from taking a seat to counting in `finished`. */
     pool_job job;
     int share_count;
-    share shares[UNSTRIDE_MAX_THREADS]; /* the calling thread's first */
+    share shares[UNSTRIDE_MAX_THREADS];
     atomic_int seats, finished, result;
     atomic_int sleepers;
     atomic_bool caller_sleeps, stopping;
@@ -128,7 +128,7 @@ static void sleep_until_work(void) {
 static void *work_as_worker(void *number) {
     while (!atomic_load(&pool.stopping)) {
         if (take_seat()) {
-            work_on_job((int)(intptr_t)number);
+            work_on_job(1 + (int)((intptr_t)number % (pool.share_count - 1)));
             atomic_fetch_add(&pool.finished, 1);
             if (atomic_load(&pool.caller_sleeps)) {
                 pthread_mutex_lock(&pool.mutex);
@@ -151,7 +151,7 @@ static void grow_pool(int workers) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (pool.worker_count < workers &&
            pthread_create(&pool.workers[pool.worker_count], NULL, work_as_worker,
-                          (void *)(intptr_t)(pool.worker_count + 1)) == 0)
+                          (void *)(intptr_t)pool.worker_count) == 0)
         pool.worker_count++;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -82,7 +82,7 @@ static int compute_task(void *user_context, int v, uint8_t *closure) {
         if (hooks.parallel_for(user_context, nested_task, 0, 10, (uint8_t *)&sum) != 0 || sum != 45)
             return -22;
     }
-    if (fake.in_task != NULL) fake.in_task();
+    if (fake.in_task != NULL) fake.in_task(v - row->first);
     compute_row(row, v);
     for (int i = 0; i <= fake.more_buffers; i++)
         hooks.release(user_context, staging[i]);
@@ -189,23 +189,25 @@ static int pack(void **arguments) {
 extern unsigned char HELD_WEIGHTS[FAKE_HELD_BYTES];
 _Alignas(64) unsigned char HELD_WEIGHTS[FAKE_HELD_BYTES];
 
-#define KERNEL(number, parameter_rows, function, blob)                                                       \
+#define KERNEL(number, parameter_rows, function, blob, blocks)                                               \
     {                                                                                                        \
         .schedule = "{\"fake\": " #number "}", .grade = "made by hand", .identity = 100 + number,            \
-        .compute = function, .pack = pack, .weight_rank = 7, .weight_extent = {4, 3, 1, 1, 2, 2, 1},         \
+        .compute = function, .pack = pack, .weight_rank = 7, .weight_extent = {4, 3, 1, 1, 2, 2, blocks},    \
         .parameter_extent = {4, parameter_rows}, .tile_x = 4, .strip = 2, .tile_y = 2, .rows = 1,            \
         .staging_count = parameter_rows == 1 ? 1 : 2,                                                        \
         .stagings = {{3, {1, 1, 1}, {2, 2, 0}}, {2, {2, 2, 1}, {1, 0, 0}}}, .embedded = blob                 \
     }
 
 /* One kernel for each instruction set below. */
-#define KERNELS(name, rows, function, blob)                                                                  \
-    static const unstride_kernel name[] = {KERNEL(0, rows, function, blob), KERNEL(1, rows, function, blob), \
-                                           KERNEL(2, rows, function, blob)}
-KERNELS(kernels, 1, compute, NULL);
-KERNELS(kernels_with_add, 1, compute_with_add, NULL);
-KERNELS(grouped_kernels, 3, compute_with_add, NULL);
-KERNELS(held_kernels, 1, compute, HELD_WEIGHTS);
+#define KERNELS(name, rows, function, blob, blocks)                                                          \
+    static const unstride_kernel name[] = {KERNEL(0, rows, function, blob, blocks),                          \
+                                           KERNEL(1, rows, function, blob, blocks),                          \
+                                           KERNEL(2, rows, function, blob, blocks)}
+KERNELS(kernels, 1, compute, NULL, 1);
+KERNELS(kernels_with_add, 1, compute_with_add, NULL, 1);
+KERNELS(grouped_kernels, 3, compute_with_add, NULL, 1);
+KERNELS(held_kernels, 1, compute, HELD_WEIGHTS, 1);
+KERNELS(wide_kernels, 1, compute, NULL, 40000);
 
 #define MOVING_KERNEL(number)                                                                                \
     {                                                                                                        \
@@ -229,6 +231,7 @@ PLAN(up_plan, 11, kernels, .axes = AXES(2, 0, 2), KERNEL_EXTENT);
 PLAN(odd_plan, 12, kernels_with_add, .axes = AXES(2, -1, 2), KERNEL_EXTENT);
 PLAN(crop_plan, 13, kernels, .axes = AXES(1, -4, 1), KERNEL_EXTENT);
 PLAN(chw_plan, 15, kernels_with_add, .axes = AXES(2, -1, 2), KERNEL_EXTENT, .channels_first = 1);
+PLAN(wide_plan, 22, wide_kernels, .axes = AXES(2, 0, 2), KERNEL_EXTENT);
 PLAN(held_plan, 16, held_kernels, .axes = AXES(2, 0, 2), KERNEL_EXTENT);
 static const unstride_plan line_plan = {.layer_hash = 14,
                                         .spatial_axes = 1,
@@ -280,6 +283,7 @@ PLAN(stepped_plan, 21, kernels, .axes = {STEPS, STEPS}, KERNEL_EXTENT);
 #define LIGHT .multiplications_per_output = 1
 LAYER(up, up_plan, SQUARES, DENSE_3X3, .bias_count = 3, HEAVY);
 LAYER(small, up_plan, SQUARES, DENSE_3X3, .bias_count = 3, LIGHT);
+LAYER(wide, wide_plan, SQUARES, DENSE_3X3, .bias_count = 3, LIGHT);
 LAYER(odd, odd_plan, SQUARES, DENSE_3X3, .has_add = 1, HEAVY);
 LAYER(line, line_plan, SHAPES(3, {2, -1, 2}), LIGHT);
 LAYER(crop, crop_plan, SQUARES, DENSE_3X3, .bias_count = 3, LIGHT);
@@ -303,7 +307,7 @@ static const unstride_layer *const layers[] = {
     &UNSTRIDE_LIBRARY(line),    &UNSTRIDE_LIBRARY(crop),        &UNSTRIDE_LIBRARY(old),
     &UNSTRIDE_LIBRARY(chw),     &UNSTRIDE_LIBRARY(line_chw),    &UNSTRIDE_LIBRARY(volume),
     &UNSTRIDE_LIBRARY(grouped), &UNSTRIDE_LIBRARY(grouped_chw), &UNSTRIDE_LIBRARY(stepped),
-    &UNSTRIDE_LIBRARY(held)};
+    &UNSTRIDE_LIBRARY(held),    &UNSTRIDE_LIBRARY(wide)};
 
 /* The first needs what no processor has. */
 static const unstride_instruction_set instruction_sets[] = {

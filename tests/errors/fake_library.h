@@ -27,6 +27,7 @@ uint64_t fake_scratch_misses(void);
 // input. Unless said otherwise: NHWC, 3 channels, sizes known at run time, kernel 3x3x1x1.
 extern const unstride_layer fake_up;       // scale 2, 2 phases, bias; heavy arithmetic
 extern const unstride_layer fake_small;    // the same with hardly any arithmetic
+extern const unstride_layer fake_wide;     // as fake_small, with 8 MB of packed weights
 extern const unstride_layer fake_odd;      // scale 2, shift -1, add, no bias: sizes that need four boxes
 extern const unstride_layer fake_line;     // one spatial axis, scale 4, shift 3, batch 2; packs nothing
 extern const unstride_layer fake_crop;     // scale 1, shift -4
@@ -46,16 +47,16 @@ extern unsigned char fake_held_weights[FAKE_HELD_BYTES], gpu_held_weights[FAKE_H
 
 // What kernels do, and what they have seen.
 typedef struct fake_controls {
-    int fail_code;         // compute and pack answer this ...
-    const char *fail_text; // ... after reporting this
-    int failing_task;      // the task, by its index, that fails instead; -1: all of them would
-    int nested;            // each task runs a parallel loop of its own
-    int prints;            // kernels print
-    long allocate;         // bytes of each buffer that a task asks for
-    int more_buffers;      // that a task holds at the same time, beyond one
-    void (*in_task)(void); // called in each task
-    int many_callers;      // nothing of the following is kept, as several threads call at a time
-    int boxes;             // compute calls so far, and the last extents and mins of q and u on every axis
+    int fail_code;              // compute and pack answer this ...
+    const char *fail_text;      // ... after reporting this
+    int failing_task;           // the task, by its index, that fails instead; -1: all of them would
+    int nested;                 // each task runs a parallel loop of its own
+    int prints;                 // kernels print
+    long allocate;              // bytes of each buffer that a task asks for
+    int more_buffers;           // that a task holds at the same time, beyond one
+    void (*in_task)(int index); // called in each task
+    int many_callers;           // nothing of the following is kept, as several threads call at a time
+    int boxes; // compute calls so far, and the last extents and mins of q and u on every axis
     int q_extent[3], u_min[3], u_extent[3];
     int packs; // pack calls so far, and the last extents of the kernel, bias, scale and prelu
     int kernel_rank, kernel_extent[5], channel_values[3];

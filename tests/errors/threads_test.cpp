@@ -2,6 +2,7 @@
 // other.
 #include "fake_call.h"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
@@ -13,15 +14,26 @@ namespace {
 
 std::atomic<int> gathered{0};
 
-void sleep_a_little() {
+void sleep_a_little(int = 0) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
 }
 
 // Tasks wait for each other, up to a second, so that several are seen to run at the same time.
-void gather_two() {
+void gather_two(int = 0) {
     gathered++;
     for (int i = 0; i < 1000 && gathered < 2; i++)
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+// The first two tasks, and whether the first thread of the test runs them.
+std::array<std::atomic<int>, 2> first_tasks;
+std::thread::id caller;
+
+void gather_first_two(int index) {
+    const int turn = gathered;
+    const bool called = std::this_thread::get_id() == caller;
+    if (turn < 2) first_tasks[called ? 0 : 1] = index;
+    gather_two();
 }
 
 std::ptrdiff_t threads_of_process() {
@@ -105,6 +117,32 @@ TEST_F(Runtime, ThreadsWorkAtTheSameTime) {
     FakeCall call(fake_up, fake_library(), 8);
     call.arguments.threads = 2;
     ASSERT_EQ(call.run(), UNSTRIDE_OK);
+    EXPECT_EQ(fake_take_peak(), 2);
+    EXPECT_TRUE(call.right());
+}
+
+TEST_F(Runtime, ThreadsBeginWithTheSameTasksInEveryCall) {
+    caller = std::this_thread::get_id();
+    for (int round = 0; round < 5; round++) {
+        gathered = 0;
+        for (auto &task : first_tasks)
+            task = -1;
+        fake.in_task = gather_first_two;
+        FakeCall call(fake_up, fake_library(), 8);
+        call.arguments.threads = 2;
+        ASSERT_EQ(call.run(), UNSTRIDE_OK);
+        EXPECT_EQ(first_tasks[0], 0);
+        EXPECT_EQ(first_tasks[1], 4);
+        EXPECT_TRUE(call.right());
+    }
+}
+
+TEST_F(Runtime, LayersOfManyWeightsAreShared) {
+    gathered = 0;
+    fake.in_task = gather_two;
+    FakeCall call(fake_wide, fake_library(), 8);
+    call.arguments.threads = 2;
+    ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
     EXPECT_EQ(fake_take_peak(), 2);
     EXPECT_TRUE(call.right());
 }
