@@ -14,6 +14,7 @@ from layer_text import CLASSES, OTHERS, classes_of
 from roof import roof_of
 
 OWN = "unstride"
+TEXTBOOK = ("naive", "openblas")  # methods of a page, no frameworks
 
 
 def rival_of(row):
@@ -156,11 +157,16 @@ def first_result_seconds(row):
     return row["start_s"] + row["load_s"] + row["first_call_ns"] * 1e-9
 
 
+def peak_bytes(row):
+    """The most memory that the process of a row ever held; None if unknown."""
+    return row.get("process_peak_bytes")
+
+
 def layer_bytes(row):
     """By how much a layer raises the most memory that its process ever held; None if unknown."""
-    if row.get("process_peak_bytes") is None or row.get("process_start_bytes") is None:
+    if peak_bytes(row) is None or row.get("process_start_bytes") is None:
         return None
-    return row["process_peak_bytes"] - row["process_start_bytes"]
+    return peak_bytes(row) - row["process_start_bytes"]
 
 
 def cold_factor(row):
@@ -186,7 +192,7 @@ COSTS = [
     ("first result", first_result_seconds, seconds_text),
     ("cold / warm call", cold_factor, lambda it: f"{it:.2f}" if it is not None else ""),
     ("memory of a layer", layer_bytes, bytes_text),
-    ("peak memory", lambda row: row.get("process_peak_bytes"), bytes_text),
+    ("peak memory", peak_bytes, bytes_text),
 ]
 
 
@@ -203,6 +209,34 @@ def cost_rows(rows):
             cells.append(text(statistics.median(numbers)) if numbers else "")
         lines.append(cells)
     return lines
+
+
+def leanest_of(rows, frameworks_only=False):
+    """The row of others whose process held the least memory, or None."""
+    others = [
+        row
+        for row in timed(rows)
+        if rival_of(row) != OWN
+        and peak_bytes(row) is not None
+        and not (frameworks_only and rival_of(row) in TEXTBOOK)
+    ]
+    return min(others, key=peak_bytes, default=None)
+
+
+def memory_rows(rows):
+    """One line a layer and thread count whose peak memory is known: (ratio of the leanest other's to Unstride's,
+    whether a framework held less, cells), lowest ratio first."""
+    lines = []
+    for group in groups(rows):
+        own, leanest, framework = own_row(group), leanest_of(group), leanest_of(group, frameworks_only=True)
+        if own is None or leanest is None or peak_bytes(own) is None:
+            continue
+        cells = [own["layer"], own["threads"], bytes_text(peak_bytes(own))]
+        for other in (leanest, framework):
+            cells += [other["contender"]["name"], bytes_text(peak_bytes(other))] if other else ["", ""]
+        above = framework is not None and peak_bytes(framework) < peak_bytes(own)
+        lines.append((peak_bytes(leanest) / peak_bytes(own), above, cells))
+    return sorted(lines, key=lambda line: line[0])
 
 
 def failure_rows(rows):
@@ -255,8 +289,10 @@ def provenance(source):
 def markdown(document):
     """Of a result file with what `unstride compare --baseline unstride` derived."""
     rows = document["rows"]
-    layers = layer_rows(rows)
+    layers, memory = layer_rows(rows), memory_rows(rows)
     behind = sum(ratio < 1 for ratio, _ in layers)
+    leaner = [cells for ratio, _, cells in memory if ratio < 1]
+    leaner_frameworks = sum(above for _, above, _ in memory)
     return f"""# Unstride against other frameworks
 
 {provenance(document["sources"][0])}
@@ -285,6 +321,18 @@ layer. The first result is starting the process, loading and one call. The peak 
 interpreter, library, tensors and weights; the memory of a layer is by how much it rises from the start.
 
 {table(["rival", "version", *(header for header, _, _ in COSTS)], cost_rows(rows))}
+## Memory
+
+On {len(leaner)} of {len(memory)} lines a contender's process held less memory at its peak than Unstride's, on {
+        leaner_frameworks
+    } of them a framework's: a plain loop packs no weights.
+
+{
+        table(
+            ["layer", "threads", "Unstride", "leanest", "its peak", "leanest framework", "its peak"],
+            leaner,
+        )
+    }
 ## Without a time
 
 {table(["contender", "layers", "status", "why"], failure_rows(rows))}"""

@@ -370,6 +370,25 @@ class Summary(unittest.TestCase):
         self.assertIn("1 of 2 lines", text)
         self.assertIn("| y | behind | wrong_answer |", text)
 
+    def test_leaner_contenders_are_listed_and_frameworks_counted(self):
+        def held(name, layer, mebibytes):
+            return {**row(name, layer, 100), "process_peak_bytes": mebibytes << 20}
+
+        rows = [
+            *(held("unstride", "a", 10), held("naive", "a", 8), held("x", "a", 20)),
+            *(held("unstride", "b", 10), held("naive", "b", 12), held("x", "b", 9)),
+            *(held("unstride", "c", 10), held("naive", "c", 11), held("x", "c", 30)),
+            *(held("unstride", "d", 10), row("x", "d", 100)),
+        ]
+        lines = summary.memory_rows(rows)
+        self.assertEqual([line[2][0] for line in lines], ["a", "b", "c"])
+        self.assertEqual([line[1] for line in lines], [False, True, False])
+        text = summary.markdown(document(*rows))
+        self.assertIn("On 2 of 3 lines", text)
+        self.assertIn("on 1 of them a framework's", text)
+        self.assertIn("| a | 1 | 10.0 MiB | naive | 8.0 MiB | x | 20.0 MiB |", text)
+        self.assertNotIn("| c | 1 | 10.0 MiB |", text)
+
 
 class Sampling(unittest.TestCase):
     def test_a_sample_is_the_mean_of_as_many_calls_as_take_that_long(self):
