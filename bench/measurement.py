@@ -13,7 +13,7 @@ import time
 from budget import Budget
 from contender_process import ContenderProcess, Failure
 from journal import Journal
-from processors import cache_sizes, distinct_cores
+from processors import cache_sizes, distinct_cores, stolen_seconds
 from progress import say
 from rival_commands import UsageError, chosen_rivals
 from unstride_library import UnstrideLibrary
@@ -27,6 +27,7 @@ LEAST_FAR_BYTES = 128 << 20  # that are beyond all caches
 LEAST_FLUSH_BYTES = 32 << 20  # that are read to empty the caches
 MOST_FAR_BYTES = 1 << 30
 LEAST_ROUNDS = 3  # that a budget leaves
+DISTURBED_SHARE = 0.05  # of the processors' time that the host took away in a round
 SEED = 1
 
 KEPT_FACTS = (
@@ -88,7 +89,7 @@ class Measurement:
         self.random = random.Random(SEED)
         self.caches = cache_sizes()
         self.identities, self.left_out, self.progressed = {}, [], False
-        self.probes = []  # of the layer at hand
+        self.probes, self.stolen = [], []  # of each round of the layer at hand
         self.commit = commit_of_source()
         self.journal = Journal(os.path.join(self.folder, "rows.jsonl"), self.protocol(), options.resume)
         self.budget = Budget(options.budget)
@@ -175,7 +176,7 @@ class Measurement:
             self.progressed = True
             until = self.budget.share(remaining - number)
             contenders = self.contenders_of(problem, library)
-            self.probes = []
+            self.probes, self.stolen = [], []
             try:
                 for contender in contenders:
                     self.prepare(contender, problem, threads)
@@ -291,24 +292,40 @@ class Measurement:
             facts["shipped_bytes"] = process.shipped_bytes(facts["library"])
 
     def sample_rounds(self, contenders, threads, until):
+        """As many rounds as are asked for; those in which the host took processors away are made again, at most
+        once each, and then the least disturbed ones are kept, the same of all contenders."""
         probe = self.start_support("probe", self.processors[:threads])
+        wanted = self.options.rounds
         try:
             probe.stop()
-            for number in range(self.options.rounds):
-                if number >= LEAST_ROUNDS and not self.budget.before(until):
-                    return
+            while len(self.stolen) < 2 * wanted:
+                if sum(share <= DISTURBED_SHARE for share in self.stolen) >= wanted:
+                    break
+                if len(self.stolen) >= LEAST_ROUNDS and not self.budget.before(until):
+                    break
                 alive = [contender for contender in contenders if contender.process]
                 if not alive:
-                    return
-                turns = [*alive, None]
-                self.random.shuffle(turns)
-                for contender in turns:
-                    if contender is None:
-                        self.probe(probe, threads)
-                    else:
-                        self.sample(contender)
+                    break
+                self.stolen.append(self.sample_round(alive, probe, threads))
         finally:
             probe.close()
+        quietest = sorted(sorted(range(len(self.stolen)), key=self.stolen.__getitem__)[:wanted])
+        for contender in contenders:
+            if contender.process:
+                contender.rounds = [contender.rounds[number] for number in quietest]
+
+    def sample_round(self, contenders, probe, threads):
+        """Answers which share of the processors' time the host took away meanwhile."""
+        processors = self.processors[:threads]
+        begin, stolen = time.monotonic(), stolen_seconds(processors)
+        turns = [*contenders, None]
+        self.random.shuffle(turns)
+        for contender in turns:
+            if contender is None:
+                self.probe(probe, threads)
+            else:
+                self.sample(contender)
+        return (stolen_seconds(processors) - stolen) / (threads * (time.monotonic() - begin))
 
     def probe(self, process, threads):
         process.resume()
@@ -368,6 +385,7 @@ class Measurement:
             if not contender.twin:
                 rows.append(row)
         entry = {"text": problem["text"], "threads": threads, "rows": rows, "probes": self.probes}
+        entry["stolen"] = self.stolen
         if "unstride" in estimates and "unstride again" in estimates:
             entry["noise"] = abs(math.log(estimates["unstride again"] / estimates["unstride"]))
         self.journal.append(entry)
@@ -442,6 +460,13 @@ class Measurement:
         ]
         if unsteady:
             source["unsteady"] = "; ".join(unsteady)
+        stolen = [share for entry in self.journal.entries for share in entry.get("stolen", [])]
+        if stolen:
+            source["stolen"] = {
+                "rounds": len(stolen),
+                "disturbed": sum(share > DISTURBED_SHARE for share in stolen),
+                "mean": statistics.fmean(stolen),
+            }
         noise = [entry["noise"] for entry in self.journal.entries if "noise" in entry]
         if noise:
             source["noise_floor"] = statistics.median(noise)

@@ -23,6 +23,21 @@ def distinct_cores(processors):
     return first + second
 
 
+def stolen_seconds(processors):
+    """For how long the host of a virtual machine has kept the processors from running, together; 0 where the
+    system does not tell."""
+    total, names = 0, {f"cpu{processor}" for processor in processors}
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            for line in file:
+                name, *ticks = line.split()
+                if name in names and len(ticks) > 7:  # user, nice, system, idle, iowait, irq, softirq, steal
+                    total += int(ticks[7])
+    except (OSError, ValueError):
+        return 0.0
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 def size_of_cache(folder):
     """Bytes, from "2048K"."""
     with open(os.path.join(folder, "size"), encoding="ascii") as file:

@@ -274,6 +274,12 @@ def provenance(source):
             f"noise floor {100 * source['noise_floor']:.1f} %: how far a second process of this "
             "project's own library looks from the first"
         )
+    stolen = source.get("stolen", {})
+    if stolen.get("disturbed"):
+        lines.append(
+            f"the host took {100 * stolen['mean']:.0f} % of the processors' time; {stolen['disturbed']} of "
+            f"{stolen['rounds']} rounds lost more than a twentieth and were made again"
+        )
     if source.get("left_out"):
         lines.append(f"**left out for lack of time: {'; '.join(source['left_out'])}**")
     if source.get("unsteady"):

@@ -5,6 +5,7 @@ driver_test.py PROGRAMS [UNITTEST ARGUMENT]...; PROGRAMS is the folder of the bu
 
 import json
 import os
+import random
 import shlex
 import subprocess
 import sys
@@ -25,6 +26,8 @@ import end_to_end  # noqa: E402
 import html_page  # noqa: E402
 import journal  # noqa: E402
 import layer_text  # noqa: E402
+import measurement  # noqa: E402
+import processors  # noqa: E402
 import protocol  # noqa: E402
 import roof  # noqa: E402
 import scaling  # noqa: E402
@@ -390,6 +393,40 @@ class Summary(unittest.TestCase):
         self.assertNotIn("| c | 1 | 10.0 MiB |", text)
 
 
+class Rounds(unittest.TestCase):
+    """Rounds of contenders that note the number of each, with a host that takes processors away."""
+
+    def rounds_kept(self, stolen):
+        run = object.__new__(measurement.Measurement)
+        run.options = types.SimpleNamespace(rounds=3)
+        run.processors, run.random, run.stolen = [0], random.Random(1), []
+        run.budget = budget.Budget(None)
+        run.start_support = lambda *_: unittest.mock.Mock()
+        run.probe = lambda *_: None
+        run.sample = lambda contender: contender.rounds.append(len(run.stolen))
+        contenders = [measurement.Contender(name, []) for name in ("a", "b")]
+        for contender in contenders:
+            contender.process = True
+        shares = iter(stolen)
+        run.sample_round = lambda alive, *_: ([run.sample(one) for one in alive], next(shares))[1]
+        run.sample_rounds(contenders, 1, float("inf"))
+        self.assertEqual(contenders[0].rounds, contenders[1].rounds)
+        return contenders[0].rounds
+
+    def test_quiet_rounds_are_all_there_are(self):
+        self.assertEqual(self.rounds_kept([0, 0.04, 0]), [0, 1, 2])
+
+    def test_disturbed_rounds_are_made_again(self):
+        self.assertEqual(self.rounds_kept([0, 0.5, 0.06, 0, 0]), [0, 3, 4])
+
+    def test_of_disturbed_rounds_the_quietest_are_kept(self):
+        self.assertEqual(self.rounds_kept([0.3, 0.5, 0.2, 0.9, 0, 0.4]), [0, 2, 4])
+
+    def test_the_system_tells_what_was_stolen(self):
+        self.assertGreaterEqual(processors.stolen_seconds([0]), 0)
+        self.assertEqual(processors.stolen_seconds([]), 0)
+
+
 class Sampling(unittest.TestCase):
     def test_a_sample_is_the_mean_of_as_many_calls_as_take_that_long(self):
         now = [0]
@@ -695,8 +732,8 @@ class Machine(unittest.TestCase):
             (2, True, "1,2"),
             (12, True, "1,2,4,8,12"),
         ]
-        for processors, scaling_too, expected in cases:
-            self.assertEqual(compare_rivals.default_threads(processors, scaling_too), expected)
+        for count, scaling_too, expected in cases:
+            self.assertEqual(compare_rivals.default_threads(count, scaling_too), expected)
 
     def test_what_comes_with_a_library_is_told_from_what_was_there(self):
         packages = "/e/lib/python3.11/site-packages"
