@@ -35,7 +35,7 @@ CpuChannelwise channelwise_default(const PhaseConvolution &layer, const TargetFa
             record.unroll_phases /= 2;
     }
     // Planes make tasks of their own.
-    const std::int64_t height = outputs_of_phase(layer.y());
+    const std::int64_t height = planned_outputs(layer.y());
     record.rows = static_cast<int>(record.lanes_along_x && layer.output_channels >= 8
                                        ? std::min<std::int64_t>(height, 256)
                                        : std::clamp<std::int64_t>(height / 8, 1, 8));
@@ -105,7 +105,7 @@ FormChoice choose_cpu_form(const PhaseConvolution &layer, const TargetFacts &tar
 // Filtering is there to be chosen by name or by a measurement.
 FormChoice choose_gpu_form(const PhaseConvolution &layer, const TargetFacts &target) {
     FormChoice choice;
-    choice.direct.schedule = gpu_default(layer);
+    choice.direct.schedule = gpu_default(layer, target);
     choice.reason = "filtering has not been timed on GPUs";
     if (const auto filtering = gpu_filtering_default(layer, target)) choice.filtering = {{*filtering}, 0};
     return choice;
@@ -116,7 +116,7 @@ FormChoice choose_gpu_form(const PhaseConvolution &layer, const TargetFacts &tar
 ScheduleRecord analytic_default(const PhaseConvolution &layer, const TargetFacts &target) {
     if (layer.depthwise())
         return target.device == Device::cpu ? ScheduleRecord{channelwise_default(layer, target)}
-                                            : gpu_default(layer);
+                                            : gpu_default(layer, target);
     return choose_form(layer, target).chosen().schedule;
 }
 

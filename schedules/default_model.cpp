@@ -20,7 +20,7 @@ constexpr std::int64_t planned_size = 8;
 
 } // namespace
 
-std::int64_t outputs_of_phase(const PhaseAxis &axis) {
+std::int64_t planned_outputs(const PhaseAxis &axis) {
     const std::int64_t size =
         axis.output_size == dynamic_size ? axis.output_for(planned_size) : axis.output_size;
     return std::max<std::int64_t>(1, divide_up(size, axis.phase_count()));
@@ -31,7 +31,7 @@ std::int64_t planned_batch(const PhaseConvolution &layer) {
 }
 
 std::int64_t planes(const PhaseConvolution &layer) {
-    return layer.axes.size() > 2 ? outputs_of_phase(layer.axes[0]) : 1;
+    return layer.axes.size() > 2 ? planned_outputs(layer.axes[0]) : 1;
 }
 
 std::int64_t phase_count(const PhaseConvolution &layer) {
@@ -50,7 +50,7 @@ double taps_of_all_phases(const PhaseConvolution &layer) {
 
 double multiplications_per_image(const PhaseConvolution &layer) {
     return taps_of_all_phases(layer) *
-           static_cast<double>(outputs_of_phase(layer.x()) * outputs_of_phase(layer.y()) * planes(layer) *
+           static_cast<double>(planned_outputs(layer.x()) * planned_outputs(layer.y()) * planes(layer) *
                                layer.channels_per_output() * layer.kernel_output_channels());
 }
 

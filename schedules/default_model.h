@@ -34,7 +34,7 @@ inline std::int64_t divide_up(std::int64_t a, std::int64_t b) {
 }
 
 // At least 1; where the size is dynamic, of a small one.
-std::int64_t outputs_of_phase(const PhaseAxis &axis);
+std::int64_t planned_outputs(const PhaseAxis &axis);
 
 std::int64_t planned_batch(const PhaseConvolution &layer); // 1 where it is dynamic
 std::int64_t planes(const PhaseConvolution &layer);        // of a volume; 1 for images

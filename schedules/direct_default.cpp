@@ -25,8 +25,8 @@ bool divides_channels(const PhaseConvolution &layer, const CpuDirect &tile) {
 double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuDirect &tile) {
     const double pixels = tile.tile_x * tile.tile_y;
     const double tiles =
-        static_cast<double>(planes(layer) * divide_up(outputs_of_phase(layer.x()), tile.tile_x) *
-                            divide_up(outputs_of_phase(layer.y()), tile.tile_y));
+        static_cast<double>(planes(layer) * divide_up(planned_outputs(layer.x()), tile.tile_x) *
+                            divide_up(planned_outputs(layer.y()), tile.tile_y));
     // Of the last block of channels only the vectors that are stored remain: the others are dead code.
     const std::int64_t channel_vectors = divide_up(layer.kernel_output_channels(), tile.lanes);
     const double whole_blocks = static_cast<double>(channel_vectors / tile.vectors);
@@ -44,7 +44,7 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     if (layer.layout == Layout::nchw) {
         // Elements go in and out one by one.
         const double positions =
-            static_cast<double>(planes(layer) * outputs_of_phase(layer.x()) * outputs_of_phase(layer.y()));
+            static_cast<double>(planes(layer) * planned_outputs(layer.x()) * planned_outputs(layer.y()));
         cycles += positions * 2.5 *
                   static_cast<double>(phase_count(layer) * layer.kernel_output_channels() +
                                       layer.kernel_input_channels());
@@ -96,8 +96,8 @@ Choice<CpuPlanar> best_planar(const PhaseConvolution &layer, const TargetFacts &
                     if (violated_constraint(layer, target, {tile})) continue;
                     const double inputs = vectors * tile_y;
                     const double tiles = static_cast<double>(
-                        planes(layer) * divide_up(outputs_of_phase(layer.x()), lanes * vectors) *
-                        divide_up(outputs_of_phase(layer.y()), tile_y) *
+                        planes(layer) * divide_up(planned_outputs(layer.x()), lanes * vectors) *
+                        divide_up(planned_outputs(layer.y()), tile_y) *
                         divide_up(layer.kernel_output_channels(), channels));
                     const double cost =
                         tiles * (steps_of_all_phases(layer) * step_cycles(target, inputs, channels) +
@@ -119,8 +119,8 @@ void choose_task(const PhaseConvolution &layer, const TargetFacts &target, Recor
     const std::int64_t enough_tasks = layer.y().halo() > 0 ? 8 : 64;
     const std::int64_t budget = target.l2_bytes * 3 / 4; // the rest holds weights and results
     const TaskShape tile = task_shape({*record});
-    const std::int64_t tiles_x = divide_up(outputs_of_phase(layer.x()), tile.tile_x);
-    const std::int64_t tiles_y = divide_up(outputs_of_phase(layer.y()), tile.tile_y);
+    const std::int64_t tiles_x = divide_up(planned_outputs(layer.x()), tile.tile_x);
+    const std::int64_t tiles_y = divide_up(planned_outputs(layer.y()), tile.tile_y);
     const auto fits = [&](int strip, int rows) {
         Record tried = *record;
         tried.strip = strip;
@@ -211,8 +211,8 @@ bool has_long_activation(const PhaseConvolution &layer) {
 Choice<CpuColumns> best_columns(const PhaseConvolution &layer, const TargetFacts &target) {
     Choice<CpuColumns> best;
     const double channels = static_cast<double>(layer.channels_per_output());
-    const double width = static_cast<double>(outputs_of_phase(layer.x()) + layer.x().halo());
-    const std::int64_t height = outputs_of_phase(layer.y());
+    const double width = static_cast<double>(planned_outputs(layer.x()) + layer.x().halo());
+    const std::int64_t height = planned_outputs(layer.y());
 
     CpuColumns task;
     task.unroll = unrolled_channels(layer, target);
@@ -232,7 +232,7 @@ Choice<CpuColumns> best_columns(const PhaseConvolution &layer, const TargetFacts
         const std::int64_t least = divide_up(height, 8), most = divide_up(height, 2);
         task.rows = static_cast<int>(std::clamp(16 * layer.y().halo(), least, most));
     } else if (layer.x().output_size != dynamic_size) {
-        task.strip = static_cast<int>(std::max<std::int64_t>(divide_up(outputs_of_phase(layer.x()), 4), 8));
+        task.strip = static_cast<int>(std::max<std::int64_t>(divide_up(planned_outputs(layer.x()), 4), 8));
     } else {
         task.strip = 64;
     }
@@ -240,7 +240,7 @@ Choice<CpuColumns> best_columns(const PhaseConvolution &layer, const TargetFacts
         static_cast<double>(height) * (task.rows + static_cast<double>(layer.y().halo())) / task.rows;
     const double volume = static_cast<double>(planes(layer)) *
                           (layer.axes.size() > 2 ? 1 + static_cast<double>(layer.axes[0].halo()) : 1);
-    const double sums = static_cast<double>(planes(layer) * outputs_of_phase(layer.x()) * height) *
+    const double sums = static_cast<double>(planes(layer) * planned_outputs(layer.x()) * height) *
                         static_cast<double>(layer.kernel_output_channels()) * taps_of_all_phases(layer);
 
     // Ties go to fewer lanes: of few columns a narrow vector computes as many.

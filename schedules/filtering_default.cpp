@@ -24,7 +24,7 @@ constexpr std::int64_t tiles_across_strip = 32;
 // within a tenth of the least work.
 std::int64_t filtering_rows(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering record) {
     const auto round_up = [](std::int64_t value, std::int64_t step) { return divide_up(value, step) * step; };
-    std::int64_t across = filtered_axes(layer, record)[0]->tiles(outputs_of_phase(layer.x()));
+    std::int64_t across = filtered_axes(layer, record)[0]->tiles(planned_outputs(layer.x()));
     if (record.strip > 0) across = std::min(across, tiles_of_strip(layer, record));
     const std::int64_t in_row = record.staged_row(across);
     std::int64_t best = 0, least_work = std::numeric_limits<std::int64_t>::max();
@@ -47,7 +47,7 @@ CpuFiltering with_task(const PhaseConvolution &layer, const TargetFacts &target,
                        bool open_rows) {
     record.task_tiles = record.tiles;
     if (layer.layout == Layout::nchw) {
-        const std::int64_t in_row = filtered_axes(layer, record)[0]->tiles(outputs_of_phase(layer.x()));
+        const std::int64_t in_row = filtered_axes(layer, record)[0]->tiles(planned_outputs(layer.x()));
         const bool strips = open_rows || record.staged_row(in_row) > most_task_tiles;
         record.strip =
             strips
@@ -57,8 +57,8 @@ CpuFiltering with_task(const PhaseConvolution &layer, const TargetFacts &target,
         return record;
     }
     const FilteredAxes axes = filtered_axes(layer, record);
-    const std::int64_t tiles = axes[0]->tiles(outputs_of_phase(layer.x())) *
-                               axes[1]->tiles(outputs_of_phase(layer.y())) * planned_batch(layer);
+    const std::int64_t tiles = axes[0]->tiles(planned_outputs(layer.x())) *
+                               axes[1]->tiles(planned_outputs(layer.y())) * planned_batch(layer);
     const std::int64_t bytes_a_tile = std::max<std::int64_t>(1, staged_bytes(layer, {record}) / record.tiles);
     Choice<CpuFiltering> best;
     for (const std::int64_t bytes : {target.l2_bytes * 3 / 2, target.l2_bytes * 4}) {
@@ -157,7 +157,7 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
     const bool by_lane = target.multiply_by_lane;
     if (layer.axes.size() != 2 || (by_lane && (channels % 4 != 0 || layer.layout == Layout::nchw)))
         return best;
-    const std::int64_t outputs_x = outputs_of_phase(layer.x()), outputs_y = outputs_of_phase(layer.y());
+    const std::int64_t outputs_x = planned_outputs(layer.x()), outputs_y = planned_outputs(layer.y());
     for (int tile_y = 1; tile_y <= std::min<std::int64_t>(largest_filter_tile, outputs_y); tile_y++) {
         for (int tile_x = 1; tile_x <= std::min<std::int64_t>(largest_filter_tile, outputs_x); tile_x++) {
             CpuFiltering tile;

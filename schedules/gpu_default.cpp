@@ -11,30 +11,33 @@ namespace {
 
 // 64 channels by 32 outputs a block in threads of 4x8 hold 32 sums each, far below the register limit; few
 // channels or narrow images shrink the block so that no thread idles.
-GpuDirect gpu_direct_default(const PhaseConvolution &layer) {
+GpuDirect gpu_direct_default(const PhaseConvolution &layer, const TargetFacts &target) {
     GpuDirect record;
     const std::int64_t channels = layer.kernel_output_channels();
     record.thread_channels = channels >= 4 ? 4 : 1;
     record.block_channels = record.thread_channels;
     while (record.block_channels < 64 && record.block_channels < channels)
         record.block_channels *= 2;
-    const std::int64_t width = outputs_of_phase(layer.x());
+    const std::int64_t width = planned_outputs(layer.x());
     record.thread_x = width >= 8 ? 8 : width >= 4 ? 4 : 1;
     record.block_x = record.thread_x;
     while (record.block_x < 32 && record.block_x < width)
         record.block_x *= 2;
     const int threads = record.block_channels / record.thread_channels * (record.block_x / record.thread_x);
-    const std::int64_t height = outputs_of_phase(layer.y());
+    const std::int64_t height = planned_outputs(layer.y());
     while (threads * record.block_y < 64 && record.block_y < 8 && record.block_y < height)
         record.block_y *= 2;
-    record.unroll = layer.channels_per_output() % 4 == 0 ? 4 : 1;
+    // A driver's compiler is given text, which it unrolls as it sees fit: four channels a step only make it
+    // longer.
+    const bool unrolls = target.device == Device::cuda && layer.channels_per_output() % 4 == 0;
+    record.unroll = unrolls ? 4 : 1;
     return record;
 }
 
 } // namespace
 
-ScheduleRecord gpu_default(const PhaseConvolution &layer) {
-    if (!layer.depthwise()) return {gpu_direct_default(layer)};
+ScheduleRecord gpu_default(const PhaseConvolution &layer, const TargetFacts &target) {
+    if (!layer.depthwise()) return {gpu_direct_default(layer, target)};
     GpuChannelwise record;
     while (record.block_channels > layer.output_channels)
         record.block_channels /= 2;

@@ -102,12 +102,12 @@ std::string command_line(const CompareOptions &options, const std::vector<std::s
 }
 
 // Results, or the exit code of what prevented them.
-struct Input {
+struct Compared {
     std::optional<Results> results;
     int exit_code = exit_success;
 };
 
-Input measure(const CompareOptions &options) {
+Compared measure(const CompareOptions &options) {
     if (options.inputs.size() > 1)
         return {{}, refuse(exit_usage, "schedules are compared for one file of layers at a time")};
     const Target *target = find_target(options.target);
@@ -178,7 +178,7 @@ Result<Results> read_input(const CompareOptions &options, const fs::path &path) 
     return results;
 }
 
-Input read_inputs(const CompareOptions &options) {
+Compared read_inputs(const CompareOptions &options) {
     Results all;
     for (const std::string &input : options.inputs) {
         const fs::path path = input;
@@ -224,7 +224,7 @@ int run_compare(const CompareOptions &options) {
     if (options.format == "html" && options.output.empty() && isatty(STDOUT_FILENO) != 0)
         return refuse(exit_usage, "--format html: name a file with -o, or redirect the output");
     const bool live = std::any_of(options.inputs.begin(), options.inputs.end(), is_layer_file);
-    Input input = live ? measure(options) : read_inputs(options);
+    Compared input = live ? measure(options) : read_inputs(options);
     if (!input.results) return input.exit_code;
     ComparisonOptions settings;
     settings.baseline = options.baseline;

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <string_view>
 
 namespace unstride {
 
@@ -22,11 +23,6 @@ namespace {
 
 // Sizes that costs are given for where the layer leaves them open.
 constexpr std::int64_t assumed_size = 64;
-
-const char *axis_name(std::size_t axis, std::size_t axes) {
-    static const char *const names[] = {"depth", "height", "width"};
-    return names[3 - axes + axis];
-}
 
 std::string count(double value) {
     if (value >= 1e9) return fmt::format("{:.3f} G", value / 1e9);
@@ -72,7 +68,7 @@ std::string size_text(const SizeStep &step) {
     return text;
 }
 
-void describe_axis(const PhaseConvolution &layer, const PhaseAxis &axis, const char *name) {
+void describe_axis(const PhaseConvolution &layer, const PhaseAxis &axis, std::string_view name) {
     std::string sizes;
     for (const SizeStep &step : axis.sizes)
         sizes += (sizes.empty() ? "" : ", then ") + size_text(step);

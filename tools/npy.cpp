@@ -1,6 +1,7 @@
 // The .npy format: a magic string, a version, a header that is the text of a Python dictionary, the numbers.
 #include "tools/npy.h"
 
+#include "tools/array_file.h"
 #include "tools/files.h"
 
 #include <array>
@@ -16,18 +17,15 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "the numbers are copied as they are");
 
-using Shape = std::vector<std::int64_t>;
-
 constexpr std::string_view magic("\x93NUMPY", 6);
-constexpr std::size_t largest_rank = 32; // NumPy's own limit
 
-std::string text_of(const Shape &shape) {
+std::string tuple_text(const Sizes &shape) {
     return shape.size() == 1 ? fmt::format("({},)", shape[0]) : fmt::format("({})", fmt::join(shape, ", "));
 }
 
 // The number of elements, or nothing when their bytes cannot be counted in 63 bits. Precondition: no size is
 // negative.
-std::optional<std::int64_t> element_count(const Shape &shape) {
+std::optional<std::int64_t> element_count(const Sizes &shape) {
     constexpr std::int64_t limit = std::numeric_limits<std::int64_t>::max() / std::int64_t{sizeof(float)};
     std::int64_t count = 1;
     for (const std::int64_t size : shape)
@@ -39,24 +37,16 @@ std::optional<std::int64_t> element_count(const Shape &shape) {
     return count;
 }
 
-// A string as an error may show it: short, and without control characters.
-std::string shown(std::string_view text) {
-    std::string result;
-    for (const char c : text.substr(0, 40))
-        result += c >= ' ' && c <= '~' ? c : '?';
-    return text.size() > 40 ? result + "..." : result;
-}
-
 struct Header {
     std::optional<std::string> descr;
     std::optional<bool> fortran_order;
-    std::optional<Shape> shape;
+    std::optional<Sizes> shape;
 };
 
 // Reads {'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }: the entries in any order, each once.
-class HeaderReader {
+class NpyHeaderReader {
 public:
-    explicit HeaderReader(std::string_view text) : text_(text) {}
+    explicit NpyHeaderReader(std::string_view text) : text_(text) {}
 
     Result<Header> read() {
         Header header;
@@ -78,7 +68,7 @@ public:
                 header.fortran_order = truth();
                 if (!header.fortran_order) return unexpected("True or False");
             } else if (*key == "shape") {
-                Result<Shape> shape = tuple();
+                Result<Sizes> shape = tuple();
                 if (!shape) return Error{shape.error()};
                 header.shape = *shape;
             } else {
@@ -140,8 +130,8 @@ private:
         return std::nullopt;
     }
 
-    Result<Shape> tuple() {
-        Shape shape;
+    Result<Sizes> tuple() {
+        Sizes shape;
         if (!take('(')) return unexpected("'('");
         bool has_comma = true;
         while (!take(')')) {
@@ -175,7 +165,7 @@ private:
     std::size_t at_ = 0;
 };
 
-Result<void> check_header(const Header &header, const std::optional<Shape> &expected_shape) {
+Result<void> check_header(const Header &header, const std::optional<Sizes> &expected_shape) {
     const std::string &descr = *header.descr;
     if (descr == ">f4") return Error{"expected dtype '<f4' (little-endian float32), got '>f4' (big-endian)"};
     if (descr != "<f4")
@@ -184,7 +174,7 @@ Result<void> check_header(const Header &header, const std::optional<Shape> &expe
         return Error{"expected C order, got Fortran order; save numpy.ascontiguousarray(array)"};
     if (expected_shape && *header.shape != *expected_shape)
         return Error{
-            fmt::format("expected shape {}, got {}", text_of(*expected_shape), text_of(*header.shape))};
+            fmt::format("expected shape {}, got {}", tuple_text(*expected_shape), tuple_text(*header.shape))};
     return {};
 }
 
@@ -219,25 +209,26 @@ Result<Preamble> read_preamble(std::string_view bytes) {
     return Preamble{bytes.substr(header_begin, length), header_begin + length};
 }
 
-Result<NpyArray> parse(std::string_view bytes, const std::optional<Shape> &expected_shape) {
+Result<NpyArray> parse(std::string_view bytes, const std::optional<Sizes> &expected_shape) {
     const Result<Preamble> preamble = read_preamble(bytes);
     if (!preamble) return Error{preamble.error()};
-    const Result<Header> header = HeaderReader(preamble->header).read();
+    const Result<Header> header = NpyHeaderReader(preamble->header).read();
     if (!header) return Error{header.error()};
     if (const Result<void> checked = check_header(*header, expected_shape); !checked)
         return Error{checked.error()};
 
-    const Shape &shape = *header->shape;
+    const Sizes &shape = *header->shape;
     const std::optional<std::int64_t> count = element_count(shape);
-    if (!count) return Error{fmt::format("shape {} has more elements than memory can hold", text_of(shape))};
+    if (!count)
+        return Error{fmt::format("shape {} has more elements than memory can hold", tuple_text(shape))};
     const std::string_view data = bytes.substr(preamble->size);
     const std::uint64_t expected_bytes = static_cast<std::uint64_t>(*count) * sizeof(float);
     if (data.size() < expected_bytes)
-        return Error{fmt::format("the data is truncated: shape {} needs {} bytes, got {}", text_of(shape),
+        return Error{fmt::format("the data is truncated: shape {} needs {} bytes, got {}", tuple_text(shape),
                                  expected_bytes, data.size())};
     if (data.size() > expected_bytes)
         return Error{fmt::format("{} bytes follow the data of shape {}", data.size() - expected_bytes,
-                                 text_of(shape))};
+                                 tuple_text(shape))};
     NpyArray array{shape, std::vector<float>(static_cast<std::size_t>(*count))};
     if (*count > 0) std::memcpy(array.values.data(), data.data(), data.size());
     return array;
@@ -246,32 +237,32 @@ Result<NpyArray> parse(std::string_view bytes, const std::optional<Shape> &expec
 } // namespace
 
 Result<NpyArray> parse_npy(std::string_view bytes, const std::string &name,
-                           const std::optional<Shape> &expected_shape) {
+                           const std::optional<Sizes> &expected_shape) {
     Result<NpyArray> array = parse(bytes, expected_shape);
     if (!array) return Error{fmt::format("{}: {}", name, array.error())};
     return array;
 }
 
-Result<NpyArray> read_npy(const std::filesystem::path &path, const std::optional<Shape> &expected_shape) {
+Result<NpyArray> read_npy(const std::filesystem::path &path, const std::optional<Sizes> &expected_shape) {
     const Result<std::string> bytes = read_file(path);
     if (!bytes) return Error{bytes.error()};
     return parse_npy(*bytes, path.string(), expected_shape);
 }
 
-Result<void> write_npy(const std::filesystem::path &path, const Shape &shape, std::span<const float> values) {
+Result<void> write_npy(const std::filesystem::path &path, const Sizes &shape, std::span<const float> values) {
     for (const std::int64_t size : shape)
         if (size < 0)
-            return Error{fmt::format("{}: shape {} has a negative size", path.string(), text_of(shape))};
+            return Error{fmt::format("{}: shape {} has a negative size", path.string(), tuple_text(shape))};
     if (shape.size() > largest_rank)
         return Error{fmt::format("{}: the shape has more than {} sizes", path.string(), largest_rank)};
     const std::optional<std::int64_t> count = element_count(shape);
     if (!count || static_cast<std::uint64_t>(*count) != values.size())
-        return Error{fmt::format("{}: shape {} does not have {} elements", path.string(), text_of(shape),
+        return Error{fmt::format("{}: shape {} does not have {} elements", path.string(), tuple_text(shape),
                                  values.size())};
 
     // NumPy ends the header with a line break where the data begins, at a multiple of 64 bytes.
     std::string header =
-        fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': {}, }}", text_of(shape));
+        fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': {}, }}", tuple_text(shape));
     const std::size_t before = magic.size() + 4;
     header.append((64 - (before + header.size() + 1) % 64) % 64, ' ');
     header += '\n';

@@ -2,6 +2,7 @@
 #include "tools/safetensors.h"
 
 #include "compiler/language/arguments.h"
+#include "tools/array_file.h"
 #include "tools/files.h"
 
 #include <fmt/format.h>
@@ -22,7 +23,6 @@ static_assert(std::endian::native == std::endian::little, "the numbers are copie
 
 constexpr std::size_t length_bytes = 8;
 constexpr std::uint64_t largest_header = 100'000'000; // the format's own limit
-constexpr std::size_t largest_rank = 32;              // as .npy files
 
 struct ElementSize {
     std::string_view type;
@@ -31,14 +31,6 @@ struct ElementSize {
 constexpr ElementSize element_sizes[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
                                          {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},
                                          {"U32", 4},  {"F32", 4}, {"F64", 8}, {"I64", 8},     {"U64", 8}};
-
-// A string as an error may show it: short, and without control characters.
-std::string shown(std::string_view text) {
-    std::string result;
-    for (const char c : text.substr(0, 60))
-        result += c >= ' ' && c <= '~' ? c : '?';
-    return text.size() > 60 ? result + "..." : result;
-}
 
 // A tensor as the header states it, offsets counted from the end of the header.
 struct HeaderEntry {
@@ -49,7 +41,7 @@ struct HeaderEntry {
 
 // Takes {"name": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}, "__metadata__": {"key": "text"}}
 // and nothing else. The parser calls one function for each token, so that nothing is built of what is wrong.
-class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
+class SafetensorsHeaderReader : public nlohmann::json_sax<nlohmann::json> {
 public:
     std::vector<HeaderEntry> entries;
     std::string error;
@@ -286,7 +278,7 @@ Result<void> check_cover(const std::vector<HeaderEntry> &entries, std::size_t da
 }
 
 Result<std::vector<HeaderEntry>> read_header(std::string_view text, std::size_t data_bytes) {
-    HeaderReader reader;
+    SafetensorsHeaderReader reader;
     const bool good = nlohmann::json::sax_parse(text.begin(), text.end(), &reader);
     if (!good) return Error{reader.error};
     for (const HeaderEntry &entry : reader.entries) {

@@ -4,6 +4,7 @@
 #include "compiler/language/shapes.h"
 #include "compiler/weights/batch_norm.h"
 #include "compiler/weights/learned_convolution.h"
+#include "tools/array_file.h"
 #include "tools/npy.h"
 #include "tools/safetensors.h"
 
@@ -20,8 +21,6 @@ namespace unstride {
 namespace {
 
 namespace fs = std::filesystem;
-
-using Sizes = std::vector<std::int64_t>;
 
 // One kind of numbers: its name after NAME. in a folder, and its names in a .safetensors file.
 struct Part {

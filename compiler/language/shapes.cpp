@@ -2,6 +2,7 @@
 // layer.
 #include "compiler/language/shapes.h"
 
+#include "compiler/integer_division.h"
 #include "compiler/language/arguments.h"
 
 #include <fmt/format.h>
@@ -12,14 +13,6 @@
 
 namespace unstride {
 namespace {
-
-std::int64_t floor_divide(std::int64_t numerator, std::int64_t divisor) {
-    return numerator / divisor - (numerator % divisor < 0 ? 1 : 0);
-}
-
-std::int64_t ceil_divide(std::int64_t numerator, std::int64_t divisor) {
-    return -floor_divide(-numerator, divisor);
-}
 
 // How far the taps of one axis reach: dilation·(kernel − 1) + 1.
 template<typename Convolution>
@@ -155,11 +148,6 @@ Shape output_shape(const StageOperation &operation, const Shape &input) {
         output.spatial[axis] = rules[axis].apply(input.spatial[axis]);
     }
     return output;
-}
-
-std::string_view axis_name(std::size_t axis, std::size_t axes) {
-    constexpr std::string_view names[] = {"depth", "height", "width"};
-    return names[axis + 3 - axes];
 }
 
 std::int64_t element_count(const Shape &shape) {
@@ -382,6 +370,11 @@ std::vector<Diagnostic> check_shapes(const Layer &layer) {
         }
     }
     return errors;
+}
+
+std::string_view axis_name(std::size_t axis, std::size_t axes) {
+    constexpr std::string_view names[] = {"depth", "height", "width"};
+    return names[axis + 3 - axes];
 }
 
 std::string print(const Shape &shape, Layout layout) {

@@ -4,6 +4,7 @@
 #include "compiler/language/layer.h"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace unstride {
@@ -59,6 +60,9 @@ std::vector<Shape> infer_shapes(const Layer &layer);
 // Everything about a layer that can be wrong although it parsed: sizes, divisibility, ranges, groups,
 // overflow of 2^31-1 on any size or 2^62 on any element count. Each message states the rule and the value.
 std::vector<Diagnostic> check_shapes(const Layer &layer);
+
+// "depth", "height" or "width", of the last `axes` of these.
+std::string_view axis_name(std::size_t axis, std::size_t axes);
 
 // "1x128x128x64", in the layout's order, with `?` for dynamic sizes.
 std::string print(const Shape &shape, Layout layout);

@@ -1,18 +1,12 @@
 // The rewrites that turn stages into phases.
 #include "compiler/lowering/phase_convolution.h"
 
+#include "compiler/integer_division.h"
+
 #include <algorithm>
 #include <numeric>
 
 namespace unstride {
-
-namespace {
-
-std::int64_t floor_divide(std::int64_t numerator, std::int64_t divisor) {
-    return numerator / divisor - (numerator % divisor < 0 ? 1 : 0);
-}
-
-} // namespace
 
 // Plain sum, scattered: out[stride * i + dilation * t - pad] += w[t] * in[i]. Gathered, output o takes every
 // t for which i = (o + pad - dilation * t) / stride is whole; testing each t costs kernel products an output,

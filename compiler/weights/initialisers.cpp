@@ -1,6 +1,7 @@
 // Weights from formulas and seeds.
 #include "compiler/weights/initialisers.h"
 
+#include "compiler/language/shapes.h"
 #include "compiler/lowering/filters.h"
 #include "compiler/weights/kernel_view.h"
 
@@ -12,11 +13,6 @@
 
 namespace unstride {
 namespace {
-
-const char *axis_name(std::size_t axis, std::size_t axes) {
-    static const char *const names[] = {"depth", "height", "width"};
-    return names[3 - axes + axis];
-}
 
 // Twelve uniform numbers summed: variance 1, close to normal, and no libm on the way.
 double normal_number(std::mt19937_64 &random) {
@@ -56,7 +52,7 @@ std::vector<std::string> bilinear_recipe_warnings(const Layer &layer, std::size_
     }
     std::vector<std::string> warnings;
     for (std::size_t axis = 0; axis < sizes.size(); axis++) {
-        const std::string name = axis_name(axis, sizes.size());
+        const std::string_view name = axis_name(axis, sizes.size());
         const std::int64_t factor = conv->stride[axis], kernel = conv->kernel[axis];
         const std::int64_t begin = padding[axis].begin + cropped[axis];
         const std::int64_t half_pixel_kernel = 2 * factor - factor % 2, half_pixel_pad = factor / 2;

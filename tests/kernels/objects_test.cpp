@@ -2,12 +2,16 @@
 // in registers, gathers and shuffles nothing, and on AArch64 multiplies in at least four of five instructions
 // (channelwise kernels, which wait for memory, multiply vectors at least); PTX assembles without spills.
 #include "compiler/language/parser.h"
+#include "compiler/language/printer.h"
 #include "compiler/lowering/phase_convolution.h"
 #include "schedules/analytic_default.h"
 #include "schedules/search_space.h"
 #include "tools/analysis/analysis.h"
 #include "tools/files.h"
+#include "tools/library/kernel_compiler.h"
+#include "tools/library/parallel.h"
 #include "tools/library/process.h"
+#include "tools/library/schedule_source.h"
 #include "tools/measure/candidate.h"
 
 #include <gtest/gtest.h>
@@ -68,29 +72,45 @@ const std::vector<Chosen> column_layers = {{"super_resolution.layers", {"fsrcnn_
 const std::vector<Chosen> channelwise_layers = {{"centernet.layers", {"dla_f2_16", "dla_f4_32"}},
                                                 {"fcn.layers", {"fcn8s_up8"}}};
 
-// The objects that `unstride build` made, found in a cache of this test's own.
+// The objects that `unstride build` makes, or has made: they come from its cache.
 class Objects : public testing::Test {
 protected:
-    // Compiles one layer at a time, so that each object is known by its layer. Calls visit(layer, object).
+    struct Kernel {
+        std::string layer;
+        KernelRequest request;
+        Result<CompiledKernel> compiled{Error{"not compiled"}};
+    };
+
+    // Calls visit(layer, object) for every layer and instruction set of the target.
     template<typename Visit>
-    void for_each_kernel(const std::string &target, const Chosen &chosen, Visit visit) {
+    void for_each_kernel(const std::string &target_name, const Chosen &chosen, Visit visit) {
+        const auto installation = find_installation();
+        ASSERT_TRUE(installation.ok()) << installation.error();
+        const auto schedules = ScheduleSource::open(*installation);
+        ASSERT_TRUE(schedules.ok()) << schedules.error();
         const fs::path file = fs::path(UNSTRIDE_DENSE_LAYERS).replace_filename(chosen.file);
-        for (const std::string &layer : chosen.layers) {
-            const auto folder = make_temporary_folder("unstride-objects");
-            ASSERT_TRUE(folder.ok()) << folder.error();
-            const fs::path cache = folder->path() / "cache";
-            const ProcessResult built =
-                run_process({UNSTRIDE_PROGRAM, "build", file.string(), "--layer", layer, "--target", target,
-                             "-o", (folder->path() / "out").string(), "--quiet"},
-                            {}, {"UNSTRIDE_CACHE_DIR=" + cache.string()});
-            ASSERT_TRUE(built.ok()) << built.errors;
-            int kernels = 0;
-            for (const auto &entry : fs::recursive_directory_iterator(cache / "kernels")) {
-                if (!entry.path().string().ends_with("_compute.o")) continue;
-                visit(layer, entry.path());
-                kernels++;
+        const auto text = read_file(file);
+        ASSERT_TRUE(text.ok()) << text.error();
+        const ParseResult parsed = parse_layers(*text, file.string());
+        const Target &target = *find_target(target_name);
+        std::vector<Kernel> kernels;
+        for (const Layer &layer : parsed.layers) {
+            if (std::find(chosen.layers.begin(), chosen.layers.end(), layer.name) == chosen.layers.end())
+                continue;
+            const PhaseConvolution convolution = std::get<PhaseConvolution>(lower(layer));
+            for (const TargetFacts &facts : target.instruction_sets) {
+                const ScheduleRecord schedule = schedules->find(layer, convolution, target, facts).schedule;
+                kernels.push_back(
+                    {layer.name, {print_chain(layer), facts, schedule, packs_weights(convolution)}});
             }
-            EXPECT_GT(kernels, 0) << layer;
+        }
+        ASSERT_EQ(kernels.size(), chosen.layers.size() * target.instruction_sets.size());
+        run_parallel(kernels.size(), 0, [&](std::size_t i) {
+            kernels[i].compiled = compile_kernel(kernels[i].request, *installation, cache_folder());
+        });
+        for (const Kernel &kernel : kernels) {
+            ASSERT_TRUE(kernel.compiled.ok()) << kernel.layer << ": " << kernel.compiled.error();
+            visit(kernel.layer, kernel.compiled->compute_object);
         }
     }
 

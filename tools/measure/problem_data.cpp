@@ -35,7 +35,7 @@ std::string_view bytes_of(const std::vector<T> &values) {
     return {reinterpret_cast<const char *>(values.data()), values.size() * sizeof(T)};
 }
 
-struct File {
+struct DataFile {
     const char *name;
     std::int64_t bytes;
 };
@@ -48,7 +48,7 @@ std::int64_t output_elements(const Layer &layer) {
     return elements;
 }
 
-std::vector<File> files_of(const Layer &layer, const reference::DataSizes &sizes) {
+std::vector<DataFile> files_of(const Layer &layer, const reference::DataSizes &sizes) {
     constexpr std::int64_t f32 = sizeof(float), f64 = sizeof(double);
     const std::int64_t outputs = output_elements(layer);
     return {{"input", sizes.input * f32}, {"weights", sizes.weights * f32}, {"bias", sizes.bias * f32},
@@ -56,8 +56,8 @@ std::vector<File> files_of(const Layer &layer, const reference::DataSizes &sizes
             {"expected", outputs * f64},  {"bound", outputs * f32}};
 }
 
-bool is_whole(const fs::path &folder, const std::vector<File> &files) {
-    return std::all_of(files.begin(), files.end(), [&](const File &file) {
+bool is_whole(const fs::path &folder, const std::vector<DataFile> &files) {
+    return std::all_of(files.begin(), files.end(), [&](const DataFile &file) {
         std::error_code error;
         const std::uintmax_t bytes = fs::file_size(folder / file.name, error);
         return !error && bytes == static_cast<std::uintmax_t>(file.bytes);
@@ -143,7 +143,7 @@ Result<fs::path> make_problem_data(const Layer &layer, std::uint64_t seed, const
     const std::vector<std::string> parts = {print_chain(layer), std::to_string(seed),
                                             std::to_string(data_version)};
     const fs::path entry = cache / "references" / sha256_of_parts(parts).substr(0, 32);
-    const std::vector<File> files = files_of(layer, *sizes);
+    const std::vector<DataFile> files = files_of(layer, *sizes);
     if (is_whole(entry, files)) return entry;
     std::error_code error;
     fs::create_directories(entry.parent_path(), error);

@@ -132,7 +132,8 @@ private:
     Result<void> make_folder() {
         if (!folder_.empty()) return {};
         // Folders of runs that were killed, which every copy to them makes younger.
-        const ProcessResult made = shell("find /tmp -maxdepth 1 -type d -name 'unstride.??????' -mtime +1 "
+        const ProcessResult made = shell("find /tmp -maxdepth 1 -type d -name 'unstride.??????"
+                                         "' -mtime +1 "
                                          "-user \"$(id -u)\" -exec rm -rf {} + 2>/dev/null; "
                                          "mktemp -d /tmp/unstride.XXXXXX",
                                          short_limit);
