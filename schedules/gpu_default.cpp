@@ -27,8 +27,8 @@ GpuDirect gpu_direct_default(const PhaseConvolution &layer, const TargetFacts &t
     const std::int64_t height = planned_outputs(layer.y());
     while (threads * record.block_y < 64 && record.block_y < 8 && record.block_y < height)
         record.block_y *= 2;
-    // A driver's compiler is given text, which it unrolls as it sees fit: four channels a step only make it
-    // longer.
+    // A driver's compiler is given text and may unroll it itself: written out for four channels it is twice
+    // as long.
     const bool unrolls = target.device == Device::cuda && layer.channels_per_output() % 4 == 0;
     record.unroll = unrolls ? 4 : 1;
     return record;
