@@ -77,8 +77,8 @@ std::vector<Layer> read_layers(const fs::path &file) {
     return parsed.layers;
 }
 
-// Every layer of every network.
-std::vector<Layer> network_layers() {
+// Every layer of every network, or the last of each.
+std::vector<Layer> network_layers(bool all) {
     const fs::path source_folder = fs::path(UNSTRIDE_GRID).parent_path().parent_path().parent_path();
     std::vector<fs::path> files;
     for (const auto &entry : fs::directory_iterator(source_folder / "bench" / "layers"))
@@ -88,8 +88,9 @@ std::vector<Layer> network_layers() {
     for (const fs::path &file : files) {
         // Those of the other two differ from the networks' in size only.
         if (file.filename() == "dense.layers" || file.filename() == "forms.layers") continue;
-        for (const Layer &layer : read_layers(file))
-            result.push_back(reduced(layer));
+        const std::vector<Layer> layers = read_layers(file);
+        for (std::size_t i = all ? 0 : layers.size() - 1; i < layers.size(); i++)
+            result.push_back(reduced(layers[i]));
     }
     return result;
 }
@@ -112,7 +113,8 @@ std::optional<ScheduleRecord> filtering_of(const Layer &layer, const std::string
     return choice.filtering ? std::optional(choice.filtering->schedule) : std::nullopt;
 }
 
-// Exact data adds nothing for the networks' layers: their kernels are the grid's.
+// Exact data adds nothing for the networks' layers: their kernels are the grid's. A driver takes seconds to
+// compile one of them.
 std::vector<Layer> layers_for(const std::string &target, bool exact, Form form) {
     const bool cpu = target == "aarch64";
     const std::vector<Layer> all = read_layers(UNSTRIDE_GRID);
@@ -124,7 +126,7 @@ std::vector<Layer> layers_for(const std::string &target, bool exact, Form form) 
     if (form == Form::filtering)
         names.insert(names.end(), std::begin(filtered_names), std::end(filtered_names));
     std::vector<Layer> result;
-    if (!exact && form == Form::by_default) result = network_layers();
+    if (!exact && form == Form::by_default) result = network_layers(cpu);
     for (const std::string &name : names) {
         if (grid.count(name) == 0) ADD_FAILURE() << "grid.layers has no " << name;
         if (form == Form::by_default || filtering_of(grid[name], target)) result.push_back(grid[name]);
