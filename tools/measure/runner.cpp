@@ -131,7 +131,8 @@ private:
 
     Result<void> make_folder() {
         if (!folder_.empty()) return {};
-        // Folders of runs that were killed, which every copy to them makes younger.
+        // Folders of runs that were killed, which every copy to them makes younger. The pattern's end stands
+        // apart from the quote, with which it would be a trigraph.
         const ProcessResult made = shell("find /tmp -maxdepth 1 -type d -name 'unstride.??????"
                                          "' -mtime +1 "
                                          "-user \"$(id -u)\" -exec rm -rf {} + 2>/dev/null; "
