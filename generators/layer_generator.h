@@ -3,6 +3,7 @@
 
 #include "generators/layer_parameters.h"
 #include "generators/phase_tensors.h"
+#include "schedules/weight_prefetch.h"
 
 #include <Halide.h>
 
@@ -38,7 +39,7 @@ public:
         const int axes = static_cast<int>(conv.axes.size());
         const int packed = static_cast<int>(packed_extents(conv, this->parameters.record).size());
         input = this->template add_input<Halide::Buffer<float>>("input", axes + 2); // (c, x, y, [z,] n)
-        weights = this->template add_input<Halide::Buffer<float>>("weights", packed);
+        weights = this->template add_input<Halide::Buffer<float>>(weights_name, packed);
         channel_parameters = this->template add_input<Halide::Buffer<float>>("parameters", 2); // (c, row)
         // (c, qx, u, qy, v, [qz, w,] n)
         if (conv.has_add()) add = this->template add_input<Halide::Buffer<float>>("add", 2 * axes + 2);
@@ -47,6 +48,7 @@ public:
     }
 
 protected:
+    static constexpr const char *weights_name = "weights";
     Tensor *input = nullptr;
     Tensor *weights = nullptr;
     Tensor *channel_parameters = nullptr;
@@ -68,6 +70,14 @@ protected:
     }
 
     ChannelParameters rows() { return {this->convolution(), this->parameters.record, *channel_parameters}; }
+
+    // Fetches weights ahead, where the record says so.
+    void prefetch_weights() {
+        const ScheduleRecord &record = this->parameters.record;
+        if (!prefetches(record)) return;
+        this->get_pipeline().add_custom_lowering_pass(
+            new WeightPrefetch(weights_name, weight_panel(this->convolution(), record)));
+    }
 
     // Tells an autoscheduler the tensors' sizes; it takes dynamic ones for 64.
     void estimate() {

@@ -62,6 +62,7 @@ public:
             i,       at,         ci,          tile,    taps,     outputs_of_tile, tiles};
         if (const auto *cpu = std::get_if<CpuFiltering>(&parameters.record.parameters)) {
             schedule_cpu_filtering(stages, convolution(), *cpu);
+            prefetch_weights();
         } else {
             schedule_gpu_filtering(stages, std::get<GpuFiltering>(parameters.record.parameters));
         }

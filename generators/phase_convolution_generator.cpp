@@ -66,6 +66,7 @@ public:
         const PhaseConvolutionStages stages{*output, sum, read, padded, *vars, ci, taps};
         if (const auto *cpu = std::get_if<CpuDirect>(&parameters.record.parameters)) {
             schedule_cpu_direct(stages, conv, *cpu);
+            prefetch_weights();
         } else if (const auto *planar = std::get_if<CpuPlanar>(&parameters.record.parameters)) {
             schedule_cpu_planar(stages, conv, *planar);
         } else {

@@ -53,6 +53,17 @@ Margin margin_of(const PhaseConvolution &layer, const TargetFacts &target, const
     return merges_on_wide_vectors(layer, target, record) ? Margin{1, 2e6} : Margin{};
 }
 
+// With weights fetched ahead where that can pay: of 8 to 16 MB, on a core that reads 20 GB/s from its L3
+// cache, layers took 0.85 to 0.89 of their time, and of 2 MB 0.95. Not measured on AArch64.
+ModelledSchedule fetching_ahead(const PhaseConvolution &layer, const TargetFacts &target,
+                                const ModelledSchedule &modelled) {
+    const auto ahead = with_prefetch(modelled.schedule);
+    if (target.multiply_by_lane || !ahead || !may_prefetch(layer, target, *ahead) ||
+        violated_constraint(layer, target, *ahead))
+        return modelled;
+    return {*ahead, modelled.cycles};
+}
+
 // Filtering must pay well: its weights take more memory, and what is not finite spreads over a tile. Where
 // sizes are dynamic, tiles are made for a middle image, which must gain, and tasks for a small one, which
 // must not lose.
@@ -65,7 +76,7 @@ FormChoice choose_cpu_form(const PhaseConvolution &layer, const TargetFacts &tar
         return sequence ? fmt::format("{} inputs", size) : fmt::format("{0}x{0} inputs", size);
     };
     FormChoice choice;
-    choice.direct = best_of_own_products(layer, target);
+    choice.direct = fetching_ahead(layer, target, best_of_own_products(layer, target));
     if (dynamic) choice.direct.cycles = best_of_own_products(planned, target).cycles;
     Choice<CpuFiltering> filtering = best_filtering(planned, target);
     if (!std::isfinite(filtering.cycles)) {
@@ -83,7 +94,7 @@ FormChoice choose_cpu_form(const PhaseConvolution &layer, const TargetFacts &tar
         small_share = modelled_cycles(small, target, record) / best_of_own_products(small, target).cycles;
         filtering.cycles = modelled_cycles(planned, target, record);
     }
-    choice.filtering = {{filtering.record}, filtering.cycles};
+    choice.filtering = fetching_ahead(layer, target, {{filtering.record}, filtering.cycles});
     const auto [pays, least_multiplications] = margin_of(layer, target, filtering.record);
     const double share = filtering.cycles / choice.direct.cycles;
     const std::string modelled = fmt::format("filtering is modelled at {:.2f} of the direct form's cycles{}",

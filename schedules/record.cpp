@@ -1,6 +1,8 @@
 // What follows from a record: packed weights, tasks, the memory that they stage, and the error of its form.
 #include "schedules/record.h"
 
+#include "compiler/integer_division.h"
+
 #include <algorithm>
 
 namespace unstride {
@@ -212,6 +214,47 @@ std::vector<int> packed_extents(const PhaseConvolution &layer, const ScheduleRec
     return extents;
 }
 
+WeightPanel weight_panel(const PhaseConvolution &layer, const ScheduleRecord &record) {
+    if (layer.weights != WeightSource::learned) return {};
+    const std::vector<int> extents = packed_extents(layer, record);
+    WeightPanel panel{extents[0] * extents[1], 0};
+    if (const auto *filtering = std::get_if<CpuFiltering>(&record.parameters)) {
+        const FilteredAxes axes = filtered_axes(layer, *filtering);
+        for (std::size_t axis = 0; axis < axes.size() && axes[axis]->direct(); axis++)
+            panel.numbers *= extents[2 + axis];
+        panel.tiles = filtering->task_tiles / filtering->tiles;
+        return panel;
+    }
+    for (std::size_t axis = 0; axis < layer.axes.size(); axis++)
+        panel.numbers *= extents[2 + axis];
+    const auto &direct = std::get<CpuDirect>(record.parameters);
+    const auto tiles_of = [](const PhaseAxis &axis, int tile, int most) {
+        if (axis.output_size == dynamic_size) return most;
+        const int tiles = static_cast<int>(ceil_divide(outputs_of_phase(axis), tile));
+        return most == 0 ? tiles : std::min(most, tiles);
+    };
+    panel.tiles =
+        tiles_of(layer.x(), direct.tile_x, direct.strip) * tiles_of(layer.y(), direct.tile_y, direct.rows);
+    return panel;
+}
+
+bool prefetches(const ScheduleRecord &record) {
+    if (const auto *direct = std::get_if<CpuDirect>(&record.parameters)) return direct->prefetch;
+    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
+    return filtering != nullptr && filtering->prefetch;
+}
+
+std::optional<ScheduleRecord> with_prefetch(ScheduleRecord record) {
+    if (auto *direct = std::get_if<CpuDirect>(&record.parameters)) {
+        direct->prefetch = true;
+    } else if (auto *filtering = std::get_if<CpuFiltering>(&record.parameters)) {
+        filtering->prefetch = true;
+    } else {
+        return std::nullopt;
+    }
+    return record;
+}
+
 std::array<int, 2> parameter_extents(const PhaseConvolution &layer, const ScheduleRecord &record) {
     const std::size_t rows = layer.channel_parameters().size();
     if (rows == 0) return {1, 1};
@@ -343,6 +386,16 @@ bool streams_weights(const PhaseConvolution &layer, const TargetFacts &target) {
     // Of 8 MB, where an L3 cache gives a core 20 GB/s, tasks that read them once took 0.54 of the time of
     // those that read them four times (4x4x512 to 256 channels, kernel 4), and of 2 MB 0.82.
     return weights * static_cast<std::int64_t>(sizeof(float)) >= 2 * target.l2_bytes;
+}
+
+// Of a layer whose panels take 2 MB each, a schedule that fetched them ahead took 1.1 times as long.
+bool may_prefetch(const PhaseConvolution &layer, const TargetFacts &target, const ScheduleRecord &record) {
+    std::int64_t bytes = sizeof(float);
+    for (const int extent : packed_extents(layer, record))
+        bytes *= extent;
+    const std::int64_t panel =
+        std::int64_t{weight_panel(layer, record).numbers} * std::int64_t{sizeof(float)};
+    return bytes >= 2 * target.l2_bytes && 2 * panel <= target.l2_bytes;
 }
 
 } // namespace unstride

@@ -29,6 +29,7 @@ struct CpuDirect {
     int unroll = 1;      // input channels in the innermost loop's body
     int stage_lanes = 1; // input channels loaded at once and multiplied by lane; 1 broadcasts from memory
     bool split_blocks = false; // one task computes one block of output channels instead of all
+    bool prefetch = false;     // tiles fetch the weights of the next phase or block into cache
     bool operator==(const CpuDirect &) const = default;
 };
 
@@ -85,6 +86,7 @@ struct CpuFiltering : FilterTile {
     // Blocks are of the output channels of all phases, x before y; several only where there is one axis,
     // whose phases all read the same inputs.
     bool merge_phases = false;
+    bool prefetch = false; // register tiles fetch the weights of the next point into cache
     bool operator==(const CpuFiltering &) const = default;
 
     int block() const { return lanes * vectors; }
@@ -157,8 +159,9 @@ struct ScheduleRecord {
     bool operator==(const ScheduleRecord &) const = default;
 };
 
-// {"family":"cpu_direct","lanes":16,…}, keys sorted; and back. Reading refuses unknown families and keys,
-// missing keys, and values outside the family's space for this layer and target.
+// {"family":"cpu_direct","lanes":16,…}, keys sorted; and back. A switch that is missing is off. Reading
+// refuses unknown families and keys, missing numbers, and values outside the family's space for this layer
+// and target.
 nlohmann::json to_json(const ScheduleRecord &record);
 std::optional<ScheduleRecord> record_from_json(const nlohmann::json &json, std::string *error);
 
@@ -231,6 +234,20 @@ std::int64_t column_count(const PhaseConvolution &layer);
 // The generator of a record's compute kernel.
 const char *compute_generator(const ScheduleRecord &record);
 
+// The packed weights that register tiles of products walk over before they need others, which lie behind
+// them: of a phase and block, and where weights are transformed of a point of theirs.
+struct WeightPanel {
+    int numbers = 0;
+    int tiles = 0; // of a task that walk over it; 0 where that is not known before the call
+};
+// Precondition: a direct or filtering schedule for CPUs. Empty where no weights are packed.
+WeightPanel weight_panel(const PhaseConvolution &layer, const ScheduleRecord &record);
+
+// Whether weights are fetched ahead of their use, and the same schedule with that: nothing where its family
+// never does.
+bool prefetches(const ScheduleRecord &record);
+std::optional<ScheduleRecord> with_prefetch(ScheduleRecord record);
+
 // Packed weights of one group, innermost first; {1} where nothing is learned.
 std::vector<int> packed_extents(const PhaseConvolution &layer, const ScheduleRecord &record);
 
@@ -261,6 +278,10 @@ std::int64_t staged_bytes(const PhaseConvolution &layer, const ScheduleRecord &r
 // Whether the weights are too many for the caches, so that every task reads those it computes with from
 // memory.
 bool streams_weights(const PhaseConvolution &layer, const TargetFacts &target);
+
+// Whether fetching weights ahead can pay: they are too many for the L2 cache as the schedule packs them, and
+// two panels are not.
+bool may_prefetch(const PhaseConvolution &layer, const TargetFacts &target, const ScheduleRecord &record);
 
 // Why a record cannot be used for this layer and target, or nothing.
 std::optional<std::string> violated_constraint(const PhaseConvolution &layer, const TargetFacts &target,

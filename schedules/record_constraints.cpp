@@ -16,6 +16,11 @@ std::optional<std::string> violated_lanes(const TargetFacts &target, int lanes) 
     return fmt::format("lanes must be a power of two up to {}, got {}", target.vector_lanes, lanes);
 }
 
+std::optional<std::string> violated_prefetch(const PhaseConvolution &layer, const ScheduleRecord &record) {
+    if (!prefetches(record) || weight_panel(layer, record).tiles > 1) return std::nullopt;
+    return "prefetch is for tasks of several tiles, whose number is known";
+}
+
 std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,
                                     const CpuDirect &r) {
     if (target.device != Device::cpu) return "cpu_direct is for CPUs";
@@ -286,8 +291,9 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
 
 std::optional<std::string> violated_constraint(const PhaseConvolution &layer, const TargetFacts &target,
                                                const ScheduleRecord &record) {
-    return std::visit([&](const auto &parameters) { return violated(layer, target, parameters); },
-                      record.parameters);
+    auto reason = std::visit([&](const auto &parameters) { return violated(layer, target, parameters); },
+                             record.parameters);
+    return reason ? reason : violated_prefetch(layer, record);
 }
 
 } // namespace unstride

@@ -380,6 +380,8 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &, const Gpu
 std::optional<std::string> unworthy(const PhaseConvolution &layer, const TargetFacts &target,
                                     const ScheduleRecord &record, int threads) {
     if (auto reason = violated_constraint(layer, target, record)) return reason;
+    if (prefetches(record) && !may_prefetch(layer, target, record))
+        return "the weights stay in cache, or are too many to be fetched ahead";
     return std::visit([&](const auto &parameters) { return unworthy_of(layer, target, parameters, threads); },
                       record.parameters);
 }

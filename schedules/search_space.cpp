@@ -43,8 +43,13 @@ private:
     std::vector<ScheduleRecord> points_;
 
     bool worthy(const ScheduleRecord &record) const { return !unworthy(layer_, target_, record, threads_); }
+    // Where fetching weights ahead may pay, schedules do: twice as many points would halve what a search sees
+    // of all others. What a database knows is tried as it is.
     void offer(const ScheduleRecord &record) {
-        if (record != first_ && worthy(record)) points_.push_back(record);
+        if (!worthy(record)) return;
+        const auto ahead = with_prefetch(record);
+        const ScheduleRecord &point = ahead && worthy(*ahead) ? *ahead : record;
+        if (point != first_) points_.push_back(point);
     }
 
     template<typename Function>

@@ -22,14 +22,15 @@ namespace {
 
 // One of each family, every field unlike its default.
 const std::vector<ScheduleRecord> &unusual_records() {
-    static const std::vector<ScheduleRecord> records = {{CpuDirect{16, 4, 3, 2, 5, 6, 7, 8, true}},
-                                                        {CpuColumns{8, 3, 2, 4, 5, 6, true, 4}},
-                                                        {CpuFiltering{{3, 2}, 8, 5, 6, 7, 9, 4, 16, true}},
-                                                        {CpuChannelwise{16, true, 3, 2}},
-                                                        {GpuDirect{2, 8, 64, 16, 3, 5}},
-                                                        {GpuFiltering{{3, 2}, 2, 64, 16}},
-                                                        {GpuChannelwise{16, 8}},
-                                                        {Autoscheduled{"li2018", 3, true}}};
+    static const std::vector<ScheduleRecord> records = {
+        {CpuDirect{16, 4, 3, 2, 5, 6, 7, 8, true, true}},
+        {CpuColumns{8, 3, 2, 4, 5, 6, true, 4}},
+        {CpuFiltering{{3, 2}, 8, 5, 6, 7, 9, 4, 16, true, true}},
+        {CpuChannelwise{16, true, 3, 2}},
+        {GpuDirect{2, 8, 64, 16, 3, 5}},
+        {GpuFiltering{{3, 2}, 2, 64, 16}},
+        {GpuChannelwise{16, 8}},
+        {Autoscheduled{"li2018", 3, true}}};
     return records;
 }
 
@@ -62,7 +63,7 @@ TEST(Record, RefusesBadJson) {
             const std::string expected = key + " is missing or of the wrong type";
             nlohmann::json bad = good;
             bad.erase(key);
-            EXPECT_EQ(refusal_of(bad), expected) << good;
+            if (!value.is_boolean()) EXPECT_EQ(refusal_of(bad), expected) << good;
             if (!value.is_string()) {
                 bad[key] = "2";
                 EXPECT_EQ(refusal_of(bad), expected) << good;
@@ -74,6 +75,15 @@ TEST(Record, RefusesBadJson) {
         surplus["surplus"] = 1;
         EXPECT_EQ(refusal_of(surplus), "a key is not one of the family's") << good;
     }
+}
+
+TEST(Record, ReadsAMissingSwitchAsOff) {
+    CpuDirect record{16, 4, 3, 2, 5, 6, 7, 8, true, true};
+    nlohmann::json json = to_json({record});
+    json.erase("prefetch");
+    record.prefetch = false;
+    std::string error;
+    EXPECT_EQ(record_from_json(json, &error), ScheduleRecord{record}) << error;
 }
 
 TEST(Record, RefusesNumbersBeyondAnInt) {
@@ -140,6 +150,10 @@ TEST(Constraints, CpuDirect) {
     check.expect("at least 1", [](CpuDirect &r) { r.strip = -1; });
     check.expect("at least 1", [](CpuDirect &r) { r.unroll = 0; });
     check.expect("unroll must be at most 16, got 17", [](CpuDirect &r) { r.unroll = 17; });
+    check.expect("several tiles", [](CpuDirect &r) {
+        r.strip = 1;
+        r.prefetch = true;
+    });
     check.expect("stage_lanes 4 is not for this target", [](CpuDirect &r) {
         r.tile_x = 2; // by lane, every pixel holds a register
         r.stage_lanes = 4;
@@ -848,6 +862,18 @@ TEST(AnalyticDefault, ReadsManyWeightsFewTimes) {
     EXPECT_EQ(direct(middle, "avx512").rows * direct(middle, "avx512").tile_y, 4);
     const std::string few = "input(f32, 1x8x6x2048) | transposed_conv(24, kernel=2, stride=2)";
     EXPECT_FALSE(streams_weights(lowered(few), facts("avx2")));
+}
+
+TEST(AnalyticDefault, FetchesManyWeightsAhead) {
+    const std::string direct = "input(f32, 1x86x512) | transposed_conv(256, kernel=16, stride=8, pad=4)";
+    const std::string filtering = "input(f32, 1x64x64x256) | transposed_conv(256, kernel=4, stride=2, pad=1)";
+    const std::string few = "input(f32, 1x64x64x32) | transposed_conv(32, kernel=4, stride=2, pad=1)";
+    for (const char *x86 : {"avx512", "avx2", "sse41"}) {
+        EXPECT_TRUE(prefetches(analytic_default(lowered(filtering), facts(x86)))) << x86;
+        EXPECT_FALSE(prefetches(analytic_default(lowered(few), facts(x86)))) << x86;
+    }
+    EXPECT_TRUE(prefetches(analytic_default(lowered(direct), facts("avx512"))));
+    EXPECT_FALSE(prefetches(analytic_default(lowered(filtering), facts("neon"))));
 }
 
 TEST(AnalyticDefault, UnrollsVectorsOfChannelsThatOverlap) {

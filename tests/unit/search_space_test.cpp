@@ -181,6 +181,14 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
     EXPECT_EQ(direct("1x8x6x2048) | transposed_conv(256, kernel=4, stride=2, pad=1)",
                      [](CpuDirect &r) { r = {16, 4, 6, 1, 0, 8, 2, 1, true}; }),
               "");
+    // The same 8 MB of weights are fetched ahead in panels of 256 KB; 1 MB stay in cache, and panels of 2 MB
+    // do not.
+    const std::string audio = "1x86x512) | transposed_conv(256, kernel=16, stride=8, pad=4)";
+    const auto prefetching = [](CpuDirect &r) { r = {16, 4, 6, 1, 0, 8, 2, 1, true, true}; };
+    EXPECT_EQ(direct(audio, prefetching), "");
+    expect("stay in cache", direct(dense, [](CpuDirect &r) { r.prefetch = true; }));
+    expect("too many to be fetched",
+           direct("1x8x6x2048) | transposed_conv(256, kernel=4, stride=2, pad=1)", prefetching));
     expect("of 2 threads idle", direct(dense, [](CpuDirect &r) { r.rows = 22; }));
     EXPECT_EQ(direct(
                   dense, [](CpuDirect &r) { r.rows = 22; }, 1),

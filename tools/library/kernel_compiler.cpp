@@ -3,6 +3,7 @@
 #include "tools/library/kernel_compiler.h"
 
 #include "tools/files.h"
+#include "tools/library/prefetch_hint.h"
 #include "tools/library/process.h"
 #include "tools/sha256.h"
 
@@ -34,9 +35,11 @@ std::string reason(const ProcessResult &process) {
     return text.size() > most ? "…" + text.substr(text.size() - most) : text;
 }
 
-// Runs the jobs with their output in a temporary folder beside `entry`, then renames that folder to `entry`.
+// Runs the jobs with their output in a temporary folder beside `entry`, finishes what they wrote, then
+// renames that folder to `entry`.
 Result<void> fill_cache_entry(const fs::path &entry, const Installation &installation,
                               const std::function<nlohmann::json(const fs::path &folder)> &jobs_for,
+                              const std::function<Result<void>(const fs::path &folder)> &finish,
                               const ProcessLimits &limits = {}, ProcessResult *generator = nullptr) {
     std::error_code error;
     fs::create_directories(entry.parent_path(), error);
@@ -48,6 +51,7 @@ Result<void> fill_cache_entry(const fs::path &entry, const Installation &install
                                    limits, generator);
         !made)
         return made;
+    if (auto finished = finish(folder->path()); !finished) return finished;
     fs::rename(folder->path(), entry, error);
     // Another process may have filled the entry meanwhile; its content is the same.
     if (error && !fs::exists(entry)) {
@@ -117,7 +121,12 @@ Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Instal
                 jobs.push_back(job("weight_packing", kernel.pack_function(), target + packing_features));
             return jobs;
         };
-        if (auto filled = fill_cache_entry(entry, installation, jobs_for, limits, generator); !filled)
+        const auto architecture = architecture_of(request.target.instruction_set);
+        const auto finish = [&](const fs::path &folder) -> Result<void> {
+            if (!prefetches(request.record) || !architecture) return {};
+            return prefetch_into_l2(folder / kernel.compute_object.filename(), *architecture);
+        };
+        if (auto filled = fill_cache_entry(entry, installation, jobs_for, finish, limits, generator); !filled)
             return Error{filled.error()};
         if (!fs::exists(kernel.compute_object) || (request.packs && !fs::exists(kernel.pack_object)))
             return Error{fmt::format("the generator wrote no object to {}", entry.string())};
@@ -137,7 +146,9 @@ Result<fs::path> compile_halide_runtime(const Target &target, const Installation
         return nlohmann::json::array(
             {{{"runtime", (folder / "halide_runtime.o").string()}, {"target", target.runtime_target}}});
     };
-    if (auto filled = fill_cache_entry(entry, installation, jobs_for); !filled) return Error{filled.error()};
+    const auto nothing = [](const fs::path &) { return Result<void>(); };
+    if (auto filled = fill_cache_entry(entry, installation, jobs_for, nothing); !filled)
+        return Error{filled.error()};
     return object;
 }
 
