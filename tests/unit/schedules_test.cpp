@@ -63,7 +63,9 @@ TEST(Record, RefusesBadJson) {
             const std::string expected = key + " is missing or of the wrong type";
             nlohmann::json bad = good;
             bad.erase(key);
-            if (!value.is_boolean()) EXPECT_EQ(refusal_of(bad), expected) << good;
+            if (!value.is_boolean()) {
+                EXPECT_EQ(refusal_of(bad), expected) << good;
+            }
             if (!value.is_string()) {
                 bad[key] = "2";
                 EXPECT_EQ(refusal_of(bad), expected) << good;
