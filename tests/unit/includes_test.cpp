@@ -35,7 +35,8 @@ const std::set<std::string> halide_families = {"channelwise.h",
                                                "gpu_channelwise.cpp",
                                                "gpu_direct.cpp",
                                                "phase_vars.h",
-                                               "phase_convolution_stages.h"};
+                                               "phase_convolution_stages.h",
+                                               "weight_prefetch.h"};
 
 // What an include names, up to its first slash; empty for the standard library and files beside the includer.
 std::string root_of(const std::string &included, bool quoted) {
