@@ -36,6 +36,7 @@ public:
         const ChannelwiseStages stages{*output, sum, staged, *vars, taps, interior};
         if (const auto *cpu = std::get_if<CpuChannelwise>(&parameters.record.parameters)) {
             schedule_cpu_channelwise(stages, convolution(), *cpu);
+            prefetch_output();
         } else {
             schedule_gpu_channelwise(stages, std::get<GpuChannelwise>(parameters.record.parameters));
         }

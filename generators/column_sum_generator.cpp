@@ -59,6 +59,7 @@ public:
     void schedule() {
         schedule_cpu_columns({*output, sum, column, product, *vars, l, ci}, convolution(),
                              std::get<CpuColumns>(parameters.record.parameters));
+        prefetch_input();
     }
 
 private:

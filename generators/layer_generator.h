@@ -3,6 +3,8 @@
 
 #include "generators/layer_parameters.h"
 #include "generators/phase_tensors.h"
+#include "schedules/input_prefetch.h"
+#include "schedules/output_prefetch.h"
 #include "schedules/weight_prefetch.h"
 
 #include <Halide.h>
@@ -38,17 +40,17 @@ public:
         const PhaseConvolution &conv = this->convolution();
         const int axes = static_cast<int>(conv.axes.size());
         const int packed = static_cast<int>(packed_extents(conv, this->parameters.record).size());
-        input = this->template add_input<Halide::Buffer<float>>("input", axes + 2); // (c, x, y, [z,] n)
+        input = this->template add_input<Halide::Buffer<float>>(input_name, axes + 2); // (c, x, y, [z,] n)
         weights = this->template add_input<Halide::Buffer<float>>(weights_name, packed);
         channel_parameters = this->template add_input<Halide::Buffer<float>>("parameters", 2); // (c, row)
         // (c, qx, u, qy, v, [qz, w,] n)
         if (conv.has_add()) add = this->template add_input<Halide::Buffer<float>>("add", 2 * axes + 2);
-        output = this->template add_output<Halide::Buffer<float>>("output", 2 * axes + 2);
+        output = this->template add_output<Halide::Buffer<float>>(output_name, 2 * axes + 2);
         vars.emplace(conv.axes.size());
     }
 
 protected:
-    static constexpr const char *weights_name = "weights";
+    static constexpr const char *weights_name = "weights", *input_name = "input", *output_name = "output";
     Tensor *input = nullptr;
     Tensor *weights = nullptr;
     Tensor *channel_parameters = nullptr;
@@ -77,6 +79,21 @@ protected:
         if (!prefetches(record)) return;
         this->get_pipeline().add_custom_lowering_pass(
             new WeightPrefetch(weights_name, weight_panel(this->convolution(), record)));
+    }
+
+    // Fetches the output's lines ahead, where the record says so.
+    void prefetch_output() {
+        if (prefetches(this->parameters.record))
+            this->get_pipeline().add_custom_lowering_pass(new OutputPrefetch(output_name));
+    }
+
+    // Fetches pixels of the input ahead, where the record says so.
+    void prefetch_input() {
+        const auto *columns = std::get_if<CpuColumns>(&this->parameters.record.parameters);
+        if (columns == nullptr || !columns->prefetch) return;
+        const auto channels = static_cast<int>(this->convolution().channels_per_output());
+        this->get_pipeline().add_custom_lowering_pass(
+            new InputPrefetch(input_name, columns->tile_x * channels));
     }
 
     // Tells an autoscheduler the tensors' sizes; it takes dynamic ones for 64.

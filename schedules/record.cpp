@@ -50,7 +50,7 @@ namespace {
 std::int64_t outputs_of_phase(const PhaseAxis &axis) {
     constexpr std::int64_t unbounded = std::int64_t{1} << 20;
     if (axis.output_size == dynamic_size) return unbounded;
-    return std::max<std::int64_t>(1, (axis.output_size + axis.phase_count() - 1) / axis.phase_count());
+    return std::max<std::int64_t>(1, ceil_divide(axis.output_size, axis.phase_count()));
 }
 
 // Tiles of the last two axes, x first.
@@ -62,16 +62,16 @@ std::array<std::int64_t, 2> tiles_of_axes(const PhaseConvolution &layer, const C
 } // namespace
 
 FilteringTasks filtering_tasks(const PhaseConvolution &layer, const CpuFiltering &record) {
-    const auto divide_up = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
     const auto [in_row, in_column] = tiles_of_axes(layer, record);
     if (layer.layout == Layout::nhwc)
-        return {divide_up(in_row * in_column * layer.batch, record.task_tiles), record.task_tiles,
-                divide_up(record.task_tiles, record.tiles)};
-    const std::int64_t strips = record.strip == 0 ? 1 : divide_up(outputs_of_phase(layer.x()), record.strip);
+        return {ceil_divide(in_row * in_column * layer.batch, record.task_tiles), record.task_tiles,
+                ceil_divide(record.task_tiles, record.tiles)};
+    const std::int64_t strips =
+        record.strip == 0 ? 1 : ceil_divide(outputs_of_phase(layer.x()), record.strip);
     const std::int64_t across = record.strip == 0 ? in_row : std::min(in_row, tiles_of_strip(layer, record));
     const std::int64_t rows = std::max<std::int64_t>(1, record.task_tiles / record.staged_row(across));
-    return {divide_up(in_column, rows) * strips * layer.batch, rows * across,
-            rows * divide_up(across, record.tiles)};
+    return {ceil_divide(in_column, rows) * strips * layer.batch, rows * across,
+            rows * ceil_divide(across, record.tiles)};
 }
 
 std::int64_t tiles_of_vector(const PhaseConvolution &layer, const CpuFiltering &record) {
@@ -239,19 +239,22 @@ WeightPanel weight_panel(const PhaseConvolution &layer, const ScheduleRecord &re
 }
 
 bool prefetches(const ScheduleRecord &record) {
-    if (const auto *direct = std::get_if<CpuDirect>(&record.parameters)) return direct->prefetch;
-    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
-    return filtering != nullptr && filtering->prefetch;
+    return std::visit(
+        [](const auto &parameters) {
+            if constexpr (requires { parameters.prefetch; }) return parameters.prefetch;
+            return false;
+        },
+        record.parameters);
 }
 
 std::optional<ScheduleRecord> with_prefetch(ScheduleRecord record) {
-    if (auto *direct = std::get_if<CpuDirect>(&record.parameters)) {
-        direct->prefetch = true;
-    } else if (auto *filtering = std::get_if<CpuFiltering>(&record.parameters)) {
-        filtering->prefetch = true;
-    } else {
-        return std::nullopt;
-    }
+    const bool known = std::visit(
+        [](auto &parameters) {
+            if constexpr (requires { parameters.prefetch; }) return parameters.prefetch = true;
+            return false;
+        },
+        record.parameters);
+    if (!known) return std::nullopt;
     return record;
 }
 
@@ -388,9 +391,18 @@ bool streams_weights(const PhaseConvolution &layer, const TargetFacts &target) {
     return weights * static_cast<std::int64_t>(sizeof(float)) >= 2 * target.l2_bytes;
 }
 
-// Of a layer whose panels take 2 MB each, a schedule that fetched them ahead took 1.1 times as long.
+// Of a layer whose panels take 2 MB each, a schedule that fetched them ahead took 1.1 times as long. Tensors
+// are fetched ahead where they are more than any L2 cache holds.
 bool may_prefetch(const PhaseConvolution &layer, const TargetFacts &target, const ScheduleRecord &record) {
+    const bool output = std::holds_alternative<CpuChannelwise>(record.parameters);
     std::int64_t bytes = sizeof(float);
+    if (output || std::holds_alternative<CpuColumns>(record.parameters)) {
+        bytes *= std::max<std::int64_t>(1, layer.batch); // a dynamic size may be as small
+        bytes *= output ? layer.output_channels : layer.input_channels;
+        for (const PhaseAxis &axis : layer.axes)
+            bytes *= std::max<std::int64_t>(1, output ? axis.output_size : axis.input_size);
+        return bytes >= 8 * target.l2_bytes;
+    }
     for (const int extent : packed_extents(layer, record))
         bytes *= extent;
     const std::int64_t panel =

@@ -58,7 +58,8 @@ struct CpuColumns {
     int unroll = 1; // input channels in the innermost loop's body
     // A block of weights goes over a whole row, instead of all blocks over a tile.
     bool blocks_outermost = false;
-    int output_lanes = 1; // outputs of one phase whose sums and epilogue are computed as a vector
+    int output_lanes = 1;  // outputs of one phase whose sums and epilogue are computed as a vector
+    bool prefetch = false; // register tiles fetch the next tile's pixels into cache
     bool operator==(const CpuColumns &) const = default;
 
     int block() const { return lanes * vectors; }
@@ -107,6 +108,7 @@ struct CpuChannelwise {
     bool lanes_along_x = false; // vectors of outputs of one phase instead of channels
     int unroll_phases = 1;      // of x, computed side by side
     int rows = 1;               // outputs of one phase along y in a task
+    bool prefetch = false;      // stores fetch the lines of the output that lie ahead into cache
     // Vectors of channels of a pixel are unrolled too where the body stays short.
     bool unrolls_vectors(std::int64_t channels) const {
         return (channels + lanes - 1) / lanes * unroll_phases <= 8;
@@ -243,8 +245,8 @@ struct WeightPanel {
 // Precondition: a direct or filtering schedule for CPUs. Empty where no weights are packed.
 WeightPanel weight_panel(const PhaseConvolution &layer, const ScheduleRecord &record);
 
-// Whether weights are fetched ahead of their use, and the same schedule with that: nothing where its family
-// never does.
+// Whether weights, pixels of the input or lines of the output are fetched ahead of their use, and the same
+// schedule with that: nothing where its family never does.
 bool prefetches(const ScheduleRecord &record);
 std::optional<ScheduleRecord> with_prefetch(ScheduleRecord record);
 
@@ -279,8 +281,8 @@ std::int64_t staged_bytes(const PhaseConvolution &layer, const ScheduleRecord &r
 // memory.
 bool streams_weights(const PhaseConvolution &layer, const TargetFacts &target);
 
-// Whether fetching weights ahead can pay: they are too many for the L2 cache as the schedule packs them, and
-// two panels are not.
+// Whether fetching ahead can pay: the weights are too many for the L2 cache as the schedule packs them, and
+// two panels are not; or the input or output that is fetched is larger than any.
 bool may_prefetch(const PhaseConvolution &layer, const TargetFacts &target, const ScheduleRecord &record);
 
 // Why a record cannot be used for this layer and target, or nothing.

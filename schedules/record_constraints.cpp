@@ -17,7 +17,12 @@ std::optional<std::string> violated_lanes(const TargetFacts &target, int lanes) 
 }
 
 std::optional<std::string> violated_prefetch(const PhaseConvolution &layer, const ScheduleRecord &record) {
-    if (!prefetches(record) || weight_panel(layer, record).tiles > 1) return std::nullopt;
+    if (!prefetches(record) || std::holds_alternative<CpuChannelwise>(record.parameters)) return std::nullopt;
+    if (std::holds_alternative<CpuColumns>(record.parameters)) {
+        if (layer.layout == Layout::nhwc && layer.groups == 1) return std::nullopt;
+        return "prefetch is for pixels that lie side by side: channels-last, one group";
+    }
+    if (weight_panel(layer, record).tiles > 1) return std::nullopt;
     return "prefetch is for tasks of several tiles, whose number is known";
 }
 

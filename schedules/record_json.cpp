@@ -33,7 +33,8 @@ constexpr auto cpu_columns_fields = std::tuple{std::pair{"lanes", &CpuColumns::l
                                                std::pair{"rows", &CpuColumns::rows},
                                                std::pair{"unroll", &CpuColumns::unroll},
                                                std::pair{"blocks_outermost", &CpuColumns::blocks_outermost},
-                                               std::pair{"output_lanes", &CpuColumns::output_lanes}};
+                                               std::pair{"output_lanes", &CpuColumns::output_lanes},
+                                               std::pair{"prefetch", &CpuColumns::prefetch}};
 constexpr auto cpu_filtering_fields = std::tuple{
     std::pair{"tile_x", &CpuFiltering::tile_x},    std::pair{"tile_y", &CpuFiltering::tile_y},
     std::pair{"lanes", &CpuFiltering::lanes},      std::pair{"vectors", &CpuFiltering::vectors},
@@ -43,7 +44,8 @@ constexpr auto cpu_filtering_fields = std::tuple{
     std::pair{"prefetch", &CpuFiltering::prefetch}};
 constexpr auto cpu_channelwise_fields = std::tuple{
     std::pair{"lanes", &CpuChannelwise::lanes}, std::pair{"lanes_along_x", &CpuChannelwise::lanes_along_x},
-    std::pair{"unroll_phases", &CpuChannelwise::unroll_phases}, std::pair{"rows", &CpuChannelwise::rows}};
+    std::pair{"unroll_phases", &CpuChannelwise::unroll_phases}, std::pair{"rows", &CpuChannelwise::rows},
+    std::pair{"prefetch", &CpuChannelwise::prefetch}};
 constexpr auto gpu_channelwise_fields =
     std::tuple{std::pair{"block_channels", &GpuChannelwise::block_channels},
                std::pair{"block_x", &GpuChannelwise::block_x}};

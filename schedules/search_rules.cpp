@@ -381,7 +381,7 @@ std::optional<std::string> unworthy(const PhaseConvolution &layer, const TargetF
                                     const ScheduleRecord &record, int threads) {
     if (auto reason = violated_constraint(layer, target, record)) return reason;
     if (prefetches(record) && !may_prefetch(layer, target, record))
-        return "the weights stay in cache, or are too many to be fetched ahead";
+        return "what is fetched ahead stays in cache, or is too much for it";
     return std::visit([&](const auto &parameters) { return unworthy_of(layer, target, parameters, threads); },
                       record.parameters);
 }

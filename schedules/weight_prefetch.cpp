@@ -1,5 +1,7 @@
 #include "schedules/weight_prefetch.h"
 
+#include "schedules/prefetch_line.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <optional>
@@ -11,8 +13,6 @@ using namespace Halide;
 using namespace Halide::Internal;
 
 namespace {
-
-constexpr int numbers_of_line = 16; // 64 bytes of cache
 
 // Where a step of the innermost loop loads weights.
 struct WeightLoads : IRGraphVisitor {
@@ -95,8 +95,7 @@ Stmt WeightPrefetch::fetch_of(const Stmt &step) const {
 
     Stmt result;
     for (int number = 0; number < share; number += numbers_of_line) {
-        const std::vector<Expr> line = {Variable::make(Handle(), weights), simplify(place + number), 1, 1};
-        const Stmt fetch = Evaluate::make(Call::make(Float(32), Call::prefetch, line, Call::Intrinsic));
+        const Stmt fetch = prefetch_line(weights, place + number);
         result = result.defined() ? Block::make(result, fetch) : fetch;
     }
     return result;

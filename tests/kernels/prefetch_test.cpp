@@ -1,5 +1,6 @@
-// Kernels that fetch weights ahead: they compute what the reference does, and their innermost loops bring
-// lines into the L2 cache, on AVX-512 and, under qemu, on AArch64.
+// Kernels that fetch weights, pixels or lines of the output ahead: they compute what the reference does, and
+// hold the prefetches that bring lines into the L2 cache or make them ready to be written, on the machine's
+// own instruction set and, under qemu, on AArch64.
 #include "compiler/language/parser.h"
 #include "compiler/language/printer.h"
 #include "schedules/record.h"
@@ -29,8 +30,8 @@ namespace {
 
 struct Case {
     const char *chain;
-    std::variant<CpuDirect, CpuFiltering>
-        schedule; // lanes and what the instruction set asks for are filled in
+    // Lanes and what the instruction set asks for are filled in.
+    std::variant<CpuDirect, CpuColumns, CpuFiltering, CpuChannelwise> schedule;
 };
 
 CpuDirect direct(int vectors, int tile_x, int tile_y, int strip, int rows) {
@@ -52,8 +53,26 @@ CpuFiltering filtering(const FilterTile &tile, int strip = 0) {
     return record;
 }
 
+CpuColumns columns(int vectors, int tile_x, int rows) {
+    CpuColumns record;
+    record.vectors = vectors;
+    record.tile_x = tile_x;
+    record.rows = rows;
+    record.unroll = 2;
+    return record;
+}
+
+CpuChannelwise channelwise(bool lanes_along_x) {
+    CpuChannelwise record;
+    record.lanes_along_x = lanes_along_x;
+    record.unroll_phases = 2;
+    record.rows = 2;
+    return record;
+}
+
 // Phases of as many taps and of different numbers, one and three axes, groups; both axes filtered and one,
-// and channels first.
+// and channels first; one block of columns and several; moves, learned weights and filters, in vectors of
+// channels, also overlapping ones, and of outputs.
 const Case cases[] = {
     {"input(f32, 2x11x13x24) | transposed_conv(40, kernel=4, stride=2, pad=1) | bias", direct(2, 2, 1, 0, 2)},
     {"input(f32, 1x12x14x16) | transposed_conv(48, kernel=3, stride=2, groups=2) | relu",
@@ -64,6 +83,11 @@ const Case cases[] = {
     {"input(f32, 2x17x19x40) | transposed_conv(36, kernel=4, stride=2, pad=1) | bias", filtering({3, 2})},
     {"input(f32, 1x14x11x32) | conv(32, kernel=3x2, pad=1) | bias", filtering({1, 2})},
     {"input(f32, 1x32x21x34, layout=nchw) | conv(32, kernel=3, pad=1)", filtering({2, 2}, 16)},
+    {"input(f32, 2x13x15x24) | transposed_conv(3, kernel=4, stride=2, pad=1) | bias", columns(3, 4, 4)},
+    {"input(f32, 1x9x11x20) | transposed_conv(1, kernel=9, stride=2, pad=4, output_pad=1)", columns(1, 3, 5)},
+    {"input(f32, 2x7x9x80) | pixel_shuffle(2) | relu", channelwise(false)},
+    {"input(f32, 1x9x10x21) | transposed_conv(21, kernel=4, stride=2, groups=21)", channelwise(false)},
+    {"input(f32, 1x6x11x13, layout=nchw) | bilinear_upsample(2)", channelwise(true)},
 };
 
 ScheduleRecord schedule_of(const Case &one, const PhaseConvolution &layer, const TargetFacts &facts) {
@@ -71,8 +95,9 @@ ScheduleRecord schedule_of(const Case &one, const PhaseConvolution &layer, const
         [&](auto record) -> ScheduleRecord {
             record.lanes = facts.vector_lanes;
             record.prefetch = true;
-            if (facts.multiply_by_lane && layer.layout == Layout::nhwc)
-                record.stage_lanes = record.unroll = 4;
+            if constexpr (requires { record.stage_lanes; })
+                if (facts.multiply_by_lane && layer.layout == Layout::nhwc)
+                    record.stage_lanes = record.unroll = 4;
             return {record};
         },
         one.schedule);
@@ -117,12 +142,15 @@ void check(const Target &target, const TargetFacts &facts, const std::string &wh
         const auto failure = check_on_odd_sizes(layer, target, facts, schedule, *installation, **runner);
         EXPECT_FALSE(failure.has_value()) << failure->detail;
 
-        const auto kernel =
-            compile_kernel({print_chain(layer), facts, schedule, true}, *installation, cache_folder());
+        const auto kernel = compile_kernel({print_chain(layer), facts, schedule, packs_weights(convolution)},
+                                           *installation, cache_folder());
         ASSERT_TRUE(kernel.ok()) << kernel.error();
         const auto object = read_file(kernel->compute_object);
         ASSERT_TRUE(object.ok()) << object.error();
-        EXPECT_GT(count(*object, architecture, x86 ? "prefetcht1 " : "prfm pldl2keep,"), 0u);
+        const bool writes = std::holds_alternative<CpuChannelwise>(one.schedule);
+        const char *const of_x86 = writes ? "prefetchw " : "prefetcht1 ";
+        const char *const of_aarch64 = writes ? "prfm pstl1keep," : "prfm pldl2keep,";
+        EXPECT_GT(count(*object, architecture, x86 ? of_x86 : of_aarch64), 0u);
         EXPECT_EQ(count(*object, architecture, x86 ? "prefetchnta " : "prfm pldl1strm,"), 0u);
     }
 }
@@ -139,12 +167,15 @@ TEST(Prefetch, AgreesWithTheReferenceOnAArch64) {
     check(target, target.instruction_sets.front(), "command:qemu-aarch64");
 }
 
-class PrefetchHint : public TemporaryFolderTest {};
+class HintOfPrefetches : public TemporaryFolderTest {};
 
-TEST_F(PrefetchHint, OfWhatIsNoObjectIsAnError) {
-    EXPECT_FALSE(prefetch_into_l2(path("kernel.o"), Architecture::x86_64).ok()) << "no file";
+TEST_F(HintOfPrefetches, OfWhatIsNoObjectIsAnError) {
+    const auto hint = [&] {
+        return set_prefetch_hint(path("kernel.o"), Architecture::x86_64, PrefetchHint::into_l2);
+    };
+    EXPECT_FALSE(hint().ok()) << "no file";
     write("kernel.o", "no object");
-    const auto hinted = prefetch_into_l2(path("kernel.o"), Architecture::x86_64);
+    const auto hinted = hint();
     ASSERT_FALSE(hinted.ok());
     EXPECT_NE(hinted.error().find("kernel.o: no ELF object file"), std::string::npos) << hinted.error();
     EXPECT_EQ(*read_file(path("kernel.o")), "no object");

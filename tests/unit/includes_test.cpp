@@ -36,6 +36,9 @@ const std::set<std::string> halide_families = {"channelwise.h",
                                                "gpu_direct.cpp",
                                                "phase_vars.h",
                                                "phase_convolution_stages.h",
+                                               "input_prefetch.h",
+                                               "output_prefetch.h",
+                                               "prefetch_line.h",
                                                "weight_prefetch.h"};
 
 // What an include names, up to its first slash; empty for the standard library and files beside the includer.

@@ -878,6 +878,21 @@ TEST(AnalyticDefault, FetchesManyWeightsAhead) {
     EXPECT_FALSE(prefetches(analytic_default(lowered(filtering), facts("neon"))));
 }
 
+TEST(AnalyticDefault, FetchesLargeTensorsAhead) {
+    const auto fetches = [](const std::string &chain, const std::string &instruction_set) {
+        return prefetches(analytic_default(lowered(chain), facts(instruction_set)));
+    };
+    for (const char *x86 : {"avx512", "avx2", "sse41"}) {
+        EXPECT_TRUE(fetches("input(f32, 1x128x128x64) | bilinear_upsample(2)", x86))
+            << x86; // 16 MB of output
+        EXPECT_FALSE(fetches("input(f32, 1x16x16x64) | bilinear_upsample(2)", x86)) << x86;
+        EXPECT_FALSE(fetches("input(f32, 1x?x?x64) | bilinear_upsample(2)", x86)) << "of unknown size";
+        EXPECT_TRUE(fetches("input(f32, 1x540x960x56) | transposed_conv(1, kernel=9, stride=2, pad=4)", x86));
+        EXPECT_FALSE(fetches("input(f32, 1x54x96x56) | transposed_conv(1, kernel=9, stride=2, pad=4)", x86));
+    }
+    EXPECT_FALSE(fetches("input(f32, 1x128x128x64) | bilinear_upsample(2)", "neon"));
+}
+
 TEST(AnalyticDefault, UnrollsVectorsOfChannelsThatOverlap) {
     for (const int factor : {2, 8, 32}) {
         const std::string chain = fmt::format("input(f32, 1x16x16x21) | transposed_conv(21, kernel={}, "

@@ -186,9 +186,22 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
     const std::string audio = "1x86x512) | transposed_conv(256, kernel=16, stride=8, pad=4)";
     const auto prefetching = [](CpuDirect &r) { r = {16, 4, 6, 1, 0, 8, 2, 1, true, true}; };
     EXPECT_EQ(direct(audio, prefetching), "");
-    expect("stay in cache", direct(dense, [](CpuDirect &r) { r.prefetch = true; }));
-    expect("too many to be fetched",
+    expect("fetched ahead", direct(dense, [](CpuDirect &r) { r.prefetch = true; }));
+    expect("fetched ahead",
            direct("1x8x6x2048) | transposed_conv(256, kernel=4, stride=2, pad=1)", prefetching));
+    // So are outputs and inputs of 16 MB; channels-first pixels do not lie side by side.
+    CpuChannelwise moves{16, false, 2, 4};
+    EXPECT_EQ(reason("1x128x128x64) | bilinear_upsample(2)", "avx512", {moves}), "");
+    moves.prefetch = true;
+    EXPECT_EQ(reason("1x128x128x64) | bilinear_upsample(2)", "avx512", {moves}), "");
+    expect("fetched ahead", reason("1x32x32x64) | bilinear_upsample(2)", "avx512", {moves}));
+    CpuColumns sums{16, 3, 8, 0, 16, 2};
+    const std::string to_three = ") | transposed_conv(3, kernel=4, stride=2, pad=1)";
+    EXPECT_EQ(reason("1x256x256x64" + to_three, "avx512", {sums}), "");
+    sums.prefetch = true;
+    EXPECT_EQ(reason("1x256x256x64" + to_three, "avx512", {sums}), "");
+    expect("fetched ahead", reason("1x64x64x64" + to_three, "avx512", {sums}));
+    expect("channels-last", reason("1x64x256x256, layout=nchw" + to_three, "avx512", {sums}));
     expect("of 2 threads idle", direct(dense, [](CpuDirect &r) { r.rows = 22; }));
     EXPECT_EQ(direct(
                   dense, [](CpuDirect &r) { r.rows = 22; }, 1),
@@ -213,7 +226,7 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
            reason("1x64x64x64) | conv(3, kernel=9)", "avx2", {CpuColumns{8, 2, 4, 0, 4, 2, false}}));
 
     expect("there are 2 phases",
-           reason("1x64x64x64) | bilinear_upsample(2)", "avx2", {CpuChannelwise{8, false, 4, 1}}));
+           reason("1x128x128x64) | bilinear_upsample(2)", "avx2", {CpuChannelwise{8, false, 4, 1}}));
     EXPECT_EQ(reason(dense, "cuda", {GpuDirect{4, 8, 64, 32, 1, 4}}), "");
     expect("no multiple of 32", reason(dense, "cuda", {GpuDirect{4, 8, 8, 32, 1, 4}}));
     expect("loads about as often", reason(dense, "cuda", {GpuDirect{1, 2, 32, 8, 1, 4}}));
@@ -229,7 +242,7 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
     expect("no multiple of 32", reason(dense, "cuda", {GpuFiltering{{3, 3}, 4, 32, 6}}));
     expect("transforms more than", reason(dense, "cuda", {GpuFiltering{{3, 3}, 1, 32, 4}}));
     EXPECT_EQ(reason(dense, "cuda", {GpuFiltering{{3, 3}, 4, 32, 8}}), "");
-    expect("fill no warps", reason("1x64x64x64) | bilinear_upsample(2)", "cuda", {GpuChannelwise{8, 2}}));
+    expect("fill no warps", reason("1x128x128x64) | bilinear_upsample(2)", "cuda", {GpuChannelwise{8, 2}}));
 }
 
 } // namespace

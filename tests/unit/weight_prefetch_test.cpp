@@ -1,5 +1,6 @@
-// Which weights the pass fetches, at which step of which tile: loops are written by hand and run through.
+// Which weights the pass fetches, at which step of which tile.
 #include "schedules/weight_prefetch.h"
+#include "tests/unit/loops_by_hand.h"
 
 #include <gtest/gtest.h>
 
@@ -13,14 +14,6 @@ namespace {
 using namespace Halide;
 using namespace Halide::Internal;
 
-Expr variable(const std::string &name) {
-    return Variable::make(Int(32), name);
-}
-
-Stmt loop(const std::string &name, const Expr &extent, const Stmt &body, ForType type = ForType::Serial) {
-    return For::make(name, 0, extent, type, Partition::Auto, DeviceAPI::None, body);
-}
-
 // A step that multiplies `vectors` vectors of 16 weights from `place` on.
 Stmt step(const Expr &place, int vectors) {
     Stmt all;
@@ -33,41 +26,16 @@ Stmt step(const Expr &place, int vectors) {
     return all;
 }
 
-// The places that prefetches name while the loops run, by panel and tile.
-struct Run : IRVisitor {
-    std::map<int, std::map<int, std::multiset<std::int64_t>>> fetched;
-    std::map<std::string, Expr> values;
-
-    using IRVisitor::visit;
-    void visit(const For *op) override {
-        const std::int64_t extent = *as_const_int(simplify(substitute(values, op->extent)));
-        for (int i = 0; i < extent; i++) {
-            values[op->name] = i;
-            op->body.accept(this);
-        }
-    }
-    void visit(const LetStmt *op) override {
-        values[op->name] = simplify(substitute(values, op->value));
-        op->body.accept(this);
-    }
-    void visit(const Call *op) override {
-        ASSERT_TRUE(op->is_intrinsic(Call::prefetch));
-        EXPECT_EQ(op->args[0].as<Variable>()->name, "weights");
-        const auto number = [&](const char *name) {
-            return static_cast<int>(*as_const_int(values.at(name)));
-        };
-        fetched[number("panel")][number("tile")].insert(
-            *as_const_int(simplify(substitute(values, op->args[1]))));
-    }
-};
-
 // Expects all lines of the next panel of `numbers` to be fetched while one is walked over, an equal share by
 // each of the tiles.
 void expect_next_panels(const Stmt &stmt, int panels, int tiles, int numbers) {
-    Run run;
+    std::map<std::int64_t, std::map<std::int64_t, std::multiset<std::int64_t>>> places_of;
+    RunPrefetches run("weights", [&](std::int64_t place, const RunPrefetches &here) {
+        places_of[here.value("panel")][here.value("tile")].insert(place);
+    });
     stmt.accept(&run);
-    ASSERT_EQ(run.fetched.size(), static_cast<std::size_t>(panels));
-    for (const auto &[panel, by_tile] : run.fetched) {
+    ASSERT_EQ(places_of.size(), static_cast<std::size_t>(panels));
+    for (const auto &[panel, by_tile] : places_of) {
         ASSERT_EQ(by_tile.size(), static_cast<std::size_t>(tiles));
         std::set<std::int64_t> lines;
         std::size_t most = 0, least = numbers;

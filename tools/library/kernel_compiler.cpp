@@ -124,7 +124,9 @@ Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Instal
         const auto architecture = architecture_of(request.target.instruction_set);
         const auto finish = [&](const fs::path &folder) -> Result<void> {
             if (!prefetches(request.record) || !architecture) return {};
-            return prefetch_into_l2(folder / kernel.compute_object.filename(), *architecture);
+            const bool writes = std::holds_alternative<CpuChannelwise>(request.record.parameters);
+            return set_prefetch_hint(folder / kernel.compute_object.filename(), *architecture,
+                                     writes ? PrefetchHint::for_writing : PrefetchHint::into_l2);
         };
         if (auto filled = fill_cache_entry(entry, installation, jobs_for, finish, limits, generator); !filled)
             return Error{filled.error()};

@@ -1,0 +1,25 @@
+#include "schedules/output_prefetch.h"
+
+#include "schedules/prefetch_line.h"
+
+namespace unstride {
+
+using namespace Halide;
+using namespace Halide::Internal;
+
+namespace {
+
+constexpr int distance = 8 * 1024 / static_cast<int>(sizeof(float));
+
+} // namespace
+
+Stmt OutputPrefetch::visit(const Store *op) {
+    Stmt result = IRMutator::visit(op);
+    const Ramp *ramp = op->index.as<Ramp>();
+    if (op->name != output || ramp == nullptr || !is_const_one(ramp->stride)) return result;
+    for (int number = 0; number < ramp->lanes; number += numbers_of_line)
+        result = Block::make(prefetch_line(output, ramp->base + distance + number), result);
+    return result;
+}
+
+} // namespace unstride
