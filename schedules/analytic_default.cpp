@@ -53,7 +53,7 @@ Margin margin_of(const PhaseConvolution &layer, const TargetFacts &target, const
     return merges_on_wide_vectors(layer, target, record) ? Margin{1, 2e6} : Margin{};
 }
 
-// With weights or outputs fetched ahead where that can pay: of weights of 8 to 16 MB, on a core that reads 20
+// With weights or tensors fetched ahead where that can pay: of weights of 8 to 16 MB, on a core that reads 20
 // GB/s from its L3 cache, layers took 0.85 to 0.89 of their time, and of 2 MB 0.95. Not measured on AArch64.
 ModelledSchedule fetching_ahead(const PhaseConvolution &layer, const TargetFacts &target,
                                 const ModelledSchedule &modelled) {
