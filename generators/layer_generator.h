@@ -124,12 +124,42 @@ protected:
         channel_parameters->set_estimates(rows);
     }
 
+    // Limits a reduction to outputs of a phase that lie in the tensor, on an axis whose stores the kernel
+    // bounds.
+    void bound_stores(Halide::RDom &r, std::size_t axis, const Halide::Expr &u) {
+        const PhaseConvolution &conv = this->convolution();
+        if (!bounds_stores(conv, this->parameters.record, axis)) return;
+        const PhaseAxis &lowered = *axes_from_x(conv)[axis];
+        const auto given = input->dim(static_cast<int>(axis) + 1);
+        r.where(static_cast<int>(lowered.phase_count()) * u + vars->q[axis] <
+                output_size(lowered, given.extent()));
+    }
+
     // Defines the output as the epilogue of `value`, and constrains all tensors.
     void finish(const Halide::Expr &value) {
         const PhaseConvolution &conv = this->convolution();
         const Halide::Expr added = conv.has_add() ? (*add)(here()) : Halide::Expr();
-        (*output)(vars->output()) = rows().epilogue(*vars, value, added);
+        const Halide::Expr result = rows().epilogue(*vars, value, added);
+        bool bounded = false;
+        for (std::size_t axis = 0; axis < vars->u.size(); axis++)
+            bounded |= bounds_stores(conv, this->parameters.record, axis);
+        if (bounded) {
+            // Only a reduction has a condition: over one element.
+            Halide::RDom once(0, 1, "once");
+            for (std::size_t axis = 0; axis < vars->u.size(); axis++)
+                bound_stores(once, axis, vars->u[axis]);
+            (*output)(vars->output()) = Halide::undef<float>();
+            (*output)(here()) = Halide::select(once.x == 0, result, 0.0f);
+        } else {
+            (*output)(vars->output()) = result;
+        }
         constrain();
+    }
+
+    // What stores the output that was defined.
+    Halide::Stage stores() {
+        Halide::Func stored = *output;
+        return stored.has_update_definition() ? stored.update() : Halide::Stage(stored);
     }
 
     // Says what is known of all tensors.

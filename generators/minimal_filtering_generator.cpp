@@ -307,6 +307,7 @@ private:
     Expr inside(RDom &r, std::size_t axis, const Expr &u) {
         const auto bounds = output->dim(2 + 2 * static_cast<int>(axis));
         r.where(bounds.min() <= u && u <= bounds.max());
+        bound_stores(r, axis, u);
         // Stores interleave only where nothing in their places is impure.
         return in_rows() ? clamp(u, bounds.min(), bounds.max())
                          : unsafe_promise_clamped(u, bounds.min(), bounds.max());

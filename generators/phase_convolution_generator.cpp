@@ -63,7 +63,7 @@ public:
     void schedule() {
         const PhaseConvolution &conv = convolution();
         if (using_autoscheduler()) return estimate();
-        const PhaseConvolutionStages stages{*output, sum, read, padded, *vars, ci, taps};
+        const PhaseConvolutionStages stages{*output, stores(), sum, read, padded, *vars, ci, taps};
         if (const auto *cpu = std::get_if<CpuDirect>(&parameters.record.parameters)) {
             schedule_cpu_direct(stages, conv, *cpu);
             prefetch_weights();

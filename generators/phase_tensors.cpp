@@ -15,6 +15,16 @@ std::vector<const PhaseAxis *> axes_from_x(const PhaseConvolution &layer) {
     return axes;
 }
 
+Expr output_size(const PhaseAxis &axis, Expr input_size) {
+    if (axis.output_size != dynamic_size) return static_cast<int>(axis.output_size);
+    for (const SizeStep &step : axis.sizes) {
+        const SizeRule &rule = step.rule;
+        input_size = (static_cast<int>(rule.scale) * input_size + static_cast<int>(rule.shift)) /
+                     static_cast<int>(rule.divisor);
+    }
+    return input_size;
+}
+
 Expr input_position(const PhaseAxis &axis, const Expr &q, const Expr &u, const Expr &j) {
     const TapProgression taps = axis.progression();
     return u * static_cast<int>(axis.input_stride) + table(taps.first_input_offset, q) +

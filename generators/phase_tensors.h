@@ -18,6 +18,9 @@ namespace unstride {
 // The axes of a layer, x first, as the generators number them.
 std::vector<const PhaseAxis *> axes_from_x(const PhaseConvolution &layer);
 
+// The size of an axis of the output by that of the input.
+Halide::Expr output_size(const PhaseAxis &axis, Halide::Expr input_size);
+
 // The input position that tap j of phase q reads for output u.
 Halide::Expr input_position(const PhaseAxis &axis, const Halide::Expr &q, const Halide::Expr &u,
                             const Halide::Expr &j);

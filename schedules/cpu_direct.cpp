@@ -21,6 +21,7 @@ using namespace Halide;
 void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvolution &layer,
                          const CpuDirect &record) {
     Func output = stages.output, sum = stages.sum, padded = stages.padded;
+    Halide::Stage stores = stages.stores;
     const PhaseVars &vars = stages.vars;
     const Var c = vars.c, n = vars.n, u = vars.u[0], v = vars.u[1];
     const int block = record.lanes * record.vectors;
@@ -31,14 +32,14 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
     Var lane("lane"), block_index("block_index"), tile_u("tile_u"), in_u("in_u"), tile_v("tile_v"),
         in_v("in_v");
     Var strip("strip"), row_group("row_group");
-    output.split(c, block_index, lane, block, guard)
+    stores.split(c, block_index, lane, block, guard)
         .split(u, tile_u, in_u, record.tile_x, guard)
         .split(v, tile_v, in_v, record.tile_y, guard)
         .split(tile_v, row_group, tile_v, record.rows, guard);
     std::vector<VarOrRVar> order = {lane, in_u, in_v, tile_u, tile_v};
     std::vector<Var> tasks;
     if (record.strip > 0) {
-        output.split(tile_u, strip, tile_u, record.strip, guard);
+        stores.split(tile_u, strip, tile_u, record.strip, guard);
         tasks.push_back(strip);
     }
     tasks.push_back(row_group);
@@ -48,9 +49,9 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
     tasks.insert(tasks.end(), vars.u.begin() + 2, vars.u.end()); // planes of a volume
     tasks.push_back(n);
     order.insert(order.end(), tasks.begin(), tasks.end());
-    output.reorder(order);
-    const Var fused = fuse_tasks(output, tasks);
-    output.vectorize(lane, record.lanes).unroll(lane).unroll(in_u).unroll(in_v);
+    stores.reorder(order);
+    const Var fused = fuse_tasks(stores, tasks);
+    stores.vectorize(lane, record.lanes).unroll(lane).unroll(in_u).unroll(in_v);
 
     sum.compute_at(output, tile_u)
         .bound_extent(c, block)

@@ -15,6 +15,7 @@ using namespace Halide;
 void schedule_cpu_planar(const PhaseConvolutionStages &stages, const PhaseConvolution &layer,
                          const CpuPlanar &record) {
     Func output = stages.output, sum = stages.sum, padded = stages.padded;
+    Halide::Stage stores = stages.stores;
     const PhaseVars &vars = stages.vars;
     const Var c = vars.c, n = vars.n, u = vars.u[0], v = vars.u[1], qx = vars.q[0];
     const TailStrategy guard = TailStrategy::GuardWithIf;
@@ -24,7 +25,7 @@ void schedule_cpu_planar(const PhaseConvolutionStages &stages, const PhaseConvol
     Var in_block("in_block"), block_index("block_index"), tile_u("tile_u"), in_u("in_u"), tile_v("tile_v"),
         in_v("in_v"), vector("vector");
     Var strip("strip"), row_group("row_group");
-    output.split(c, block_index, in_block, record.channels, guard)
+    stores.split(c, block_index, in_block, record.channels, guard)
         .split(u, tile_u, in_u, width, guard)
         .split(in_u, vector, in_u, record.lanes)
         .split(v, tile_v, in_v, record.tile_y, guard)
@@ -32,7 +33,7 @@ void schedule_cpu_planar(const PhaseConvolutionStages &stages, const PhaseConvol
     std::vector<VarOrRVar> order = {in_u, qx, vector, in_block, in_v, tile_u, tile_v, block_index};
     std::vector<Var> tasks;
     if (record.strip > 0) {
-        output.split(tile_u, strip, tile_u, record.strip, guard);
+        stores.split(tile_u, strip, tile_u, record.strip, guard);
         tasks.push_back(strip);
     }
     tasks.push_back(row_group);
@@ -40,10 +41,10 @@ void schedule_cpu_planar(const PhaseConvolutionStages &stages, const PhaseConvol
     tasks.insert(tasks.end(), vars.u.begin() + 2, vars.u.end());
     tasks.push_back(n);
     order.insert(order.end(), tasks.begin(), tasks.end());
-    output.reorder(order);
-    const Var fused = fuse_tasks(output, tasks);
-    output.vectorize(in_u).unroll(vector).unroll(in_block).unroll(in_v);
-    output.specialize(output.output_buffer().dim(1).extent() == x_phases).unroll(qx);
+    stores.reorder(order);
+    const Var fused = fuse_tasks(stores, tasks);
+    stores.vectorize(in_u).unroll(vector).unroll(in_block).unroll(in_v);
+    stores.specialize(output.output_buffer().dim(1).extent() == x_phases).unroll(qx);
 
     sum.compute_at(output, tile_u)
         .bound_extent(c, record.channels)

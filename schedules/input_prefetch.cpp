@@ -39,10 +39,7 @@ Stmt InputPrefetch::fetch_of(const Stmt &step) const {
     FirstLoad load(input);
     step.accept(&load);
     if (!load.place.defined() || !load.innermost) return {};
-    Expr first = load.place; // in terms of the loops alone
-    for (auto let = lets.rbegin(); let != lets.rend(); ++let)
-        first = substitute((*let)->name, (*let)->value, first);
-
+    const Expr first = by_loops(load.place);
     if (!expr_uses_var(first, loops.back()->name)) return {};
 
     // Step s of walk w over the tile fetches `share` numbers from place share * (s + steps * w) of the next.
@@ -57,29 +54,7 @@ Stmt InputPrefetch::fetch_of(const Stmt &step) const {
     if (!count || *count <= 0) return {};
     const int share = static_cast<int>((numbers + *count - 1) / *count);
     const Expr tile = substitute(loops.back()->name, loops.back()->min, load.place);
-    Stmt result;
-    for (int number = 0; number < share; number += numbers_of_line) {
-        const Stmt fetch = prefetch_line(input, tile + numbers + index * share + number);
-        result = result.defined() ? Block::make(result, fetch) : fetch;
-    }
-    return result;
-}
-
-Stmt InputPrefetch::visit(const For *op) {
-    loops.push_back(op);
-    Stmt body = mutate(op->body);
-    const Stmt fetch = op->for_type == ForType::Serial ? fetch_of(op->body) : Stmt();
-    loops.pop_back();
-    if (fetch.defined()) body = Block::make(fetch, body);
-    if (body.same_as(op->body)) return op;
-    return For::make(op->name, op->min, op->extent, op->for_type, op->partition_policy, op->device_api, body);
-}
-
-Stmt InputPrefetch::visit(const LetStmt *op) {
-    lets.push_back(op);
-    const Stmt result = IRMutator::visit(op);
-    lets.pop_back();
-    return result;
+    return prefetch_lines(input, tile + numbers + index * share, share);
 }
 
 } // namespace unstride

@@ -1,10 +1,11 @@
 // Pixels that the next register tile multiplies, fetched into cache while this one computes.
 #pragma once
 
+#include "schedules/step_prefetch.h"
+
 #include <Halide.h>
 
 #include <string>
-#include <vector>
 
 namespace unstride {
 
@@ -15,24 +16,17 @@ namespace unstride {
 //
 // The loops are the innermost ones that load from the input; those around them on which the place does not
 // depend walk over the same pixels again. A loop of another shape is left as it is.
-class InputPrefetch : public Halide::Internal::IRMutator {
+class InputPrefetch : public StepPrefetch {
 public:
     // `numbers`: of a tile, all channels of its pixels.
     InputPrefetch(std::string input, int numbers) : input(std::move(input)), numbers(numbers) {}
 
 protected:
-    using IRMutator::visit;
-    Halide::Internal::Stmt visit(const Halide::Internal::For *op) override;
-    Halide::Internal::Stmt visit(const Halide::Internal::LetStmt *op) override;
+    Halide::Internal::Stmt fetch_of(const Halide::Internal::Stmt &step) const override;
 
 private:
     const std::string input; // the tensor
     const int numbers;
-    std::vector<const Halide::Internal::For *> loops;    // around this place, the innermost last
-    std::vector<const Halide::Internal::LetStmt *> lets; // the same
-
-    // What a step of the innermost loop is to fetch; undefined for nothing.
-    Halide::Internal::Stmt fetch_of(const Halide::Internal::Stmt &step) const;
 };
 
 } // namespace unstride

@@ -17,9 +17,7 @@ Stmt OutputPrefetch::visit(const Store *op) {
     Stmt result = IRMutator::visit(op);
     const Ramp *ramp = op->index.as<Ramp>();
     if (op->name != output || ramp == nullptr || !is_const_one(ramp->stride)) return result;
-    for (int number = 0; number < ramp->lanes; number += numbers_of_line)
-        result = Block::make(prefetch_line(output, ramp->base + distance + number), result);
-    return result;
+    return Block::make(prefetch_lines(output, ramp->base + distance, ramp->lanes), result);
 }
 
 } // namespace unstride

@@ -16,4 +16,15 @@ inline Halide::Internal::Stmt prefetch_line(const std::string &tensor, const Hal
     return Evaluate::make(Call::make(Halide::Float(32), Call::prefetch, line, Call::Intrinsic));
 }
 
+// Fetches the lines that hold `numbers` numbers from a place on.
+inline Halide::Internal::Stmt prefetch_lines(const std::string &tensor, const Halide::Expr &place,
+                                             int numbers) {
+    Halide::Internal::Stmt result;
+    for (int number = 0; number < numbers; number += numbers_of_line) {
+        const Halide::Internal::Stmt fetch = prefetch_line(tensor, place + number);
+        result = result.defined() ? Halide::Internal::Block::make(result, fetch) : fetch;
+    }
+    return result;
+}
+
 } // namespace unstride

@@ -140,6 +140,15 @@ std::int64_t column_count(const PhaseConvolution &layer) {
     return columns;
 }
 
+bool bounds_stores(const PhaseConvolution &layer, const ScheduleRecord &record, std::size_t axis) {
+    if ((layer.axes.rbegin() + static_cast<std::ptrdiff_t>(axis))->whole_phases()) return false;
+    // The phases of x leave channels-first tensors interleaved, by whole vectors.
+    if (std::holds_alternative<CpuPlanar>(record.parameters)) return axis > 0;
+    if (std::holds_alternative<CpuFiltering>(record.parameters))
+        return axis > 0 || layer.layout == Layout::nhwc;
+    return std::holds_alternative<CpuDirect>(record.parameters);
+}
+
 const char *compute_generator(const ScheduleRecord &record) {
     struct Name {
         const char *operator()(const CpuDirect &) { return "phase_convolution"; }

@@ -236,6 +236,10 @@ std::int64_t column_count(const PhaseConvolution &layer);
 // The generator of a record's compute kernel.
 const char *compute_generator(const ScheduleRecord &record);
 
+// Whether the kernel is called once for all of an axis (x is 0) whose size may be no multiple of its phases,
+// and stores only what lies inside. Of others it is called on boxes of as many outputs of every phase.
+bool bounds_stores(const PhaseConvolution &layer, const ScheduleRecord &record, std::size_t axis);
+
 // The packed weights that register tiles of products walk over before they need others, which lie behind
 // them: of a phase and block, and where weights are transformed of a point of theirs.
 struct WeightPanel {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
-#include <utility>
 
 namespace unstride {
 
@@ -43,13 +42,6 @@ std::optional<std::int64_t> stride_of(const Expr &place, const For &loop) {
     return as_const_int(simplify(substitute(loop.name, next, place) - place));
 }
 
-// Behind the names that the loop's body begins with.
-Stmt begin_with(const Stmt &first, const Stmt &body) {
-    const LetStmt *let = body.as<LetStmt>();
-    if (let == nullptr) return Block::make(first, body);
-    return LetStmt::make(let->name, let->value, begin_with(first, let->body));
-}
-
 } // namespace
 
 Stmt WeightPrefetch::fetch_of(const Stmt &step) const {
@@ -68,8 +60,7 @@ Stmt WeightPrefetch::fetch_of(const Stmt &step) const {
         highest = std::max(highest, *distance);
     }
     const int loaded = static_cast<int>(highest - lowest) + loads.lanes;
-    for (auto let = lets.rbegin(); let != lets.rend(); ++let)
-        first = substitute((*let)->name, (*let)->value, first);
+    first = by_loops(first);
 
     // Step s of tile t fetches `share` numbers from place share * (s + steps * t) of the next panel. What it
     // loads itself lies at place loaded * s of this one.
@@ -92,30 +83,7 @@ Stmt WeightPrefetch::fetch_of(const Stmt &step) const {
     }
     if (is_const_one(simplify(tiles))) return {};
     place += tile * (share * steps);
-
-    Stmt result;
-    for (int number = 0; number < share; number += numbers_of_line) {
-        const Stmt fetch = prefetch_line(weights, place + number);
-        result = result.defined() ? Block::make(result, fetch) : fetch;
-    }
-    return result;
-}
-
-Stmt WeightPrefetch::visit(const For *op) {
-    loops.push_back(op);
-    Stmt body = mutate(op->body);
-    const Stmt fetch = op->for_type == ForType::Serial ? fetch_of(op->body) : Stmt();
-    loops.pop_back();
-    if (fetch.defined()) body = begin_with(fetch, body);
-    if (body.same_as(op->body)) return op;
-    return For::make(op->name, op->min, op->extent, op->for_type, op->partition_policy, op->device_api, body);
-}
-
-Stmt WeightPrefetch::visit(const LetStmt *op) {
-    lets.push_back(op);
-    const Stmt result = IRMutator::visit(op);
-    lets.pop_back();
-    return result;
+    return prefetch_lines(weights, place, share);
 }
 
 } // namespace unstride

@@ -2,11 +2,11 @@
 #pragma once
 
 #include "schedules/record.h"
+#include "schedules/step_prefetch.h"
 
 #include <Halide.h>
 
 #include <string>
-#include <vector>
 
 namespace unstride {
 
@@ -19,24 +19,17 @@ namespace unstride {
 //
 // The loops over a panel are the innermost ones that the places of the weights depend on; those around them
 // on which they do not are the tiles. A loop of another shape is left as it is.
-class WeightPrefetch : public Halide::Internal::IRMutator {
+class WeightPrefetch : public StepPrefetch {
 public:
     WeightPrefetch(std::string weights, const WeightPanel &panel)
         : weights(std::move(weights)), panel(panel) {}
 
 protected:
-    using IRMutator::visit;
-    Halide::Internal::Stmt visit(const Halide::Internal::For *op) override;
-    Halide::Internal::Stmt visit(const Halide::Internal::LetStmt *op) override;
+    Halide::Internal::Stmt fetch_of(const Halide::Internal::Stmt &step) const override;
 
 private:
     const std::string weights; // the tensor
     const WeightPanel panel;
-    std::vector<const Halide::Internal::For *> loops;    // around this place, the innermost last
-    std::vector<const Halide::Internal::LetStmt *> lets; // the same
-
-    // What a step of the innermost loop is to fetch; undefined for nothing.
-    Halide::Internal::Stmt fetch_of(const Halide::Internal::Stmt &step) const;
 };
 
 } // namespace unstride

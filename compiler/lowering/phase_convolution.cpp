@@ -11,6 +11,17 @@ std::int64_t PhaseAxis::output_for(std::int64_t size) const {
     return size;
 }
 
+bool PhaseAxis::whole_phases() const {
+    if (output_size != dynamic_size) return output_size % phase_count() == 0;
+    std::int64_t scale = 1, shift = 0; // the output's size by the input's, as long as nothing is divided
+    for (const SizeStep &step : sizes) {
+        if (step.rule.divisor != 1) return phase_count() == 1;
+        scale *= step.rule.scale;
+        shift = shift * step.rule.scale + step.rule.shift;
+    }
+    return scale % phase_count() == 0 && shift % phase_count() == 0;
+}
+
 std::int64_t PhaseAxis::max_taps() const {
     std::size_t most = 0;
     for (const Phase &phase : phases)

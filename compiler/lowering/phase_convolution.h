@@ -64,6 +64,8 @@ struct PhaseAxis {
 
     std::int64_t phase_count() const { return static_cast<std::int64_t>(phases.size()); }
     std::int64_t output_for(std::int64_t input_size) const;
+    // True if the output size is known to be a multiple of the phases.
+    bool whole_phases() const;
     std::int64_t max_taps() const;
     std::int64_t total_taps() const; // over all phases
     // Inputs that a kernel stages for t outputs of every phase: input_stride * t + halo(), with

@@ -1,6 +1,6 @@
 /* Tensors as the kernels see them. Output coordinate o = phases * u + q: where a size is no multiple of the
- * phases, the last u has fewer q, and the tensor is covered by up to two ranges an axis, hence by up to eight
- * boxes. */
+ * phases, the last u has fewer q. A kernel that bounds its stores is given all q there; else the tensor is
+ * covered by up to two ranges an axis, hence by up to eight boxes. */
 
 /* A halide_buffer_t with room for its dimensions. */
 typedef struct buffer {
@@ -40,13 +40,16 @@ static int split_axis(int64_t size, int32_t phases, phase_range ranges[2]) {
     return count;
 }
 
-static box_ranges split_output(const unstride_layer *layer, const int64_t *output_shape) {
+static box_ranges split_output(const unstride_layer *layer, const unstride_kernel *kernel,
+                               const int64_t *output_shape) {
     const unstride_plan *plan = plan_of(layer);
     box_ranges boxes;
     for (int spatial = 0; spatial < UNSTRIDE_MAX_SPATIAL_AXES; spatial++) {
         const bool real = spatial < plan->spatial_axes;
-        boxes.counts[spatial] = split_axis(real ? output_shape[width_axis(layer) - spatial] : 1,
-                                           real ? plan->axes[spatial].phases : 1, boxes.ranges[spatial]);
+        const int32_t phases = real ? plan->axes[spatial].phases : 1;
+        int64_t size = real ? output_shape[width_axis(layer) - spatial] : 1;
+        if (kernel->bounds_stores[spatial]) size += (phases - size % phases) % phases;
+        boxes.counts[spatial] = split_axis(size, phases, boxes.ranges[spatial]);
     }
     return boxes;
 }

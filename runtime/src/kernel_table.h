@@ -6,9 +6,10 @@
  *   input  (c, x, y, [z,] n)
  *   output, add  (c, q_x, u, q_y, v, [q_z, w,] n)
  * whatever the order of the axes in memory (the layer's layout). z is there for layers of three spatial axes;
- * layers of one have a y of size 1. Where an output size is no multiple of the phases, the kernel runs on a
- * box for each combination of ranges of whole and rest phases (up to two an axis). Where groups is above 1,
- * it runs once for each group, with that group's channels of every tensor and its part of the packed weights.
+ * layers of one have a y of size 1. Where an output size is no multiple of the phases, the last u has fewer
+ * q: on some axes a kernel leaves the others out itself, of the others it runs on a box for each combination
+ * of ranges of whole and rest phases (up to two an axis). Where groups is above 1, it runs once for each
+ * group, with that group's channels of every tensor and its part of the packed weights.
  */
 #ifndef UNSTRIDE_KERNEL_TABLE_H
 #define UNSTRIDE_KERNEL_TABLE_H
@@ -62,6 +63,7 @@ typedef struct unstride_kernel {
     /* A task is tile_x * strip outputs (strip == 0: the whole row, rounded up to whole tiles) by tile_y *
      * rows outputs by one plane of one phase, and allocates these buffers at the same time. */
     int32_t tile_x, strip, tile_y, rows;
+    int32_t bounds_stores[UNSTRIDE_MAX_SPATIAL_AXES]; /* true: stores nothing beyond the size of this axis */
     int32_t staging_count;
     unstride_staging stagings[UNSTRIDE_MAX_STAGINGS];
     const void *embedded; /* the packed weights, header included, where the library holds them; else null */

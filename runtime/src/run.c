@@ -189,7 +189,7 @@ static int compute_group(call *self, const checked_call *found, const box_ranges
 }
 
 static int compute_groups(call *self, const checked_call *found) {
-    const box_ranges boxes = split_output(self->layer, found->output_shape);
+    const box_ranges boxes = split_output(self->layer, found->kernel, found->output_shape);
     int code = 0;
     for (int group = 0; group < plan_of(self->layer)->groups && code == 0; group++)
         code = compute_group(self, found, &boxes, group);

@@ -12,6 +12,7 @@
 typedef struct fake_row {
     const halide_buffer_t *input, *weights, *parameters, *add, *output;
     int first; /* of the outermost spatial axis, along which tasks are divided */
+    int width; /* beyond which nothing is stored; 0: the box knows */
 } fake_row;
 
 static float *element(const halide_buffer_t *buffer, const int *at) {
@@ -54,7 +55,8 @@ static void compute_row(const fake_row *row, int outer) {
     for (i = 0; i < count; i++)
         at[i] = i == count - 2 ? outer : out[i].min;
     do {
-        *element(row->output, at) = compute_element(row, at);
+        if (row->width == 0 || 2 * at[2] + at[1] < row->width)
+            *element(row->output, at) = compute_element(row, at);
         for (i = 0; i < count; i++) {
             if (i == count - 2) continue;
             if (++at[i] < out[i].min + out[i].extent) break;
@@ -144,17 +146,23 @@ static int compute_boxed(void *user_context, fake_row *row) {
 }
 
 static int compute(void **arguments) {
-    fake_row row = {arguments[1], arguments[2], arguments[3], NULL, arguments[4], 0};
+    fake_row row = {arguments[1], arguments[2], arguments[3], NULL, arguments[4], 0, 0};
     return compute_boxed(*(void **)arguments[0], &row);
 }
 
 static int compute_with_add(void **arguments) {
-    fake_row row = {arguments[1], arguments[2], arguments[3], arguments[4], arguments[5], 0};
+    fake_row row = {arguments[1], arguments[2], arguments[3], arguments[4], arguments[5], 0, 0};
+    return compute_boxed(*(void **)arguments[0], &row);
+}
+
+static int compute_bounded(void **arguments) {
+    fake_row row = {arguments[1], arguments[2], arguments[3], arguments[4], arguments[5], 0, 0};
+    row.width = 2 * row.input->dim[1].extent - 1;
     return compute_boxed(*(void **)arguments[0], &row);
 }
 
 static int move(void **arguments) {
-    fake_row row = {arguments[1], NULL, NULL, NULL, arguments[4], 0};
+    fake_row row = {arguments[1], NULL, NULL, NULL, arguments[4], 0, 0};
     return compute_boxed(*(void **)arguments[0], &row);
 }
 
@@ -195,7 +203,12 @@ _Alignas(64) unsigned char HELD_WEIGHTS[FAKE_HELD_BYTES];
         .compute = function, .pack = pack, .weight_rank = 7, .weight_extent = {4, 3, 1, 1, 2, 2, blocks},    \
         .parameter_extent = {4, parameter_rows}, .tile_x = 4, .strip = 2, .tile_y = 2, .rows = 1,            \
         .staging_count = parameter_rows == 1 ? 1 : 2,                                                        \
-        .stagings = {{3, {1, 1, 1}, {2, 2, 0}}, {2, {2, 2, 1}, {1, 0, 0}}}, .embedded = blob                 \
+        .stagings = {{3, {1, 1, 1}, {2, 2, 0}}, {2, {2, 2, 1}, {1, 0, 0}}}, .embedded = blob,                \
+        .bounds_stores = {                                                                                   \
+            function == compute_bounded,                                                                     \
+            0,                                                                                               \
+            0                                                                                                \
+        }                                                                                                    \
     }
 
 /* One kernel for each instruction set below. */
@@ -205,6 +218,7 @@ _Alignas(64) unsigned char HELD_WEIGHTS[FAKE_HELD_BYTES];
                                            KERNEL(2, rows, function, blob, blocks)}
 KERNELS(kernels, 1, compute, NULL, 1);
 KERNELS(kernels_with_add, 1, compute_with_add, NULL, 1);
+KERNELS(bounded_kernels, 1, compute_bounded, NULL, 1);
 KERNELS(grouped_kernels, 3, compute_with_add, NULL, 1);
 KERNELS(held_kernels, 1, compute, HELD_WEIGHTS, 1);
 KERNELS(wide_kernels, 1, compute, NULL, 40000);
@@ -229,6 +243,7 @@ static const unstride_kernel moving_kernels[] = {MOVING_KERNEL(7), MOVING_KERNEL
         .layer_hash = hash, .spatial_axes = 2, .groups = 1, .kernels = table, __VA_ARGS__}
 PLAN(up_plan, 11, kernels, .axes = AXES(2, 0, 2), KERNEL_EXTENT);
 PLAN(odd_plan, 12, kernels_with_add, .axes = AXES(2, -1, 2), KERNEL_EXTENT);
+PLAN(bounded_plan, 23, bounded_kernels, .axes = AXES(2, -1, 2), KERNEL_EXTENT);
 PLAN(crop_plan, 13, kernels, .axes = AXES(1, -4, 1), KERNEL_EXTENT);
 PLAN(chw_plan, 15, kernels_with_add, .axes = AXES(2, -1, 2), KERNEL_EXTENT, .channels_first = 1);
 PLAN(wide_plan, 22, wide_kernels, .axes = AXES(2, 0, 2), KERNEL_EXTENT);
@@ -285,6 +300,7 @@ LAYER(up, up_plan, SQUARES, DENSE_3X3, .bias_count = 3, HEAVY);
 LAYER(small, up_plan, SQUARES, DENSE_3X3, .bias_count = 3, LIGHT);
 LAYER(wide, wide_plan, SQUARES, DENSE_3X3, .bias_count = 3, LIGHT);
 LAYER(odd, odd_plan, SQUARES, DENSE_3X3, .has_add = 1, HEAVY);
+LAYER(bounded, bounded_plan, SQUARES, DENSE_3X3, .has_add = 1, HEAVY);
 LAYER(line, line_plan, SHAPES(3, {2, -1, 2}), LIGHT);
 LAYER(crop, crop_plan, SQUARES, DENSE_3X3, .bias_count = 3, LIGHT);
 const unstride_layer UNSTRIDE_LIBRARY(old) = {.abi_version = UNSTRIDE_ABI_VERSION + 1, .name = "old"};
@@ -307,7 +323,7 @@ static const unstride_layer *const layers[] = {
     &UNSTRIDE_LIBRARY(line),    &UNSTRIDE_LIBRARY(crop),        &UNSTRIDE_LIBRARY(old),
     &UNSTRIDE_LIBRARY(chw),     &UNSTRIDE_LIBRARY(line_chw),    &UNSTRIDE_LIBRARY(volume),
     &UNSTRIDE_LIBRARY(grouped), &UNSTRIDE_LIBRARY(grouped_chw), &UNSTRIDE_LIBRARY(stepped),
-    &UNSTRIDE_LIBRARY(held),    &UNSTRIDE_LIBRARY(wide)};
+    &UNSTRIDE_LIBRARY(held),    &UNSTRIDE_LIBRARY(wide),        &UNSTRIDE_LIBRARY(bounded)};
 
 /* The first needs what no processor has. */
 static const unstride_instruction_set instruction_sets[] = {

@@ -29,6 +29,7 @@ extern const unstride_layer fake_up;       // scale 2, 2 phases, bias; heavy ari
 extern const unstride_layer fake_small;    // the same with hardly any arithmetic
 extern const unstride_layer fake_wide;     // as fake_small, with 8 MB of packed weights
 extern const unstride_layer fake_odd;      // scale 2, shift -1, add, no bias: sizes that need four boxes
+extern const unstride_layer fake_bounded;  // as fake_odd; its kernel bounds its stores on x
 extern const unstride_layer fake_line;     // one spatial axis, scale 4, shift 3, batch 2; packs nothing
 extern const unstride_layer fake_crop;     // scale 1, shift -4
 extern const unstride_layer fake_old;      // of another interface version

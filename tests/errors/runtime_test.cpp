@@ -52,6 +52,19 @@ TEST_F(Runtime, CoversOddSizesByFourBoxes) {
     EXPECT_EQ(fake.u_min[1], 4);
 }
 
+TEST_F(Runtime, KernelThatBoundsItsStoresIsGivenAllPhases) {
+    FakeCall call(fake_bounded);
+    ASSERT_EQ(call.output.shape[2], 7);
+    ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
+    EXPECT_TRUE(call.right());
+    EXPECT_EQ(fake.boxes, 2); // on y
+    EXPECT_EQ(fake.q_extent[0], 2);
+    EXPECT_EQ(fake.u_min[0], 0);
+    EXPECT_EQ(fake.u_extent[0], 4);
+    EXPECT_EQ(fake.q_extent[1], 1);
+    EXPECT_EQ(fake.u_min[1], 4);
+}
+
 TEST_F(Runtime, OutputSmallerThanThePhasesIsOneBox) {
     FakeCall call(fake_odd, fake_library(), 1, 1, 1);
     ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();

@@ -114,10 +114,10 @@ TEST_F(Compact, NoRecordIsLostThatIsAddedMeanwhile) {
     add(100);
     write_records();
     constexpr int added = 200;
-    std::thread writer([&] {
+    std::thread writer([this, record = records_[0]] {
         std::string error;
         for (int i = 0; i < added; i++)
-            EXPECT_TRUE(append_record(path("a.jsonl"), records_[0], &error)) << error;
+            EXPECT_TRUE(append_record(path("a.jsonl"), record, &error)) << error;
     });
     for (int i = 0; i < 50; i++) {
         add(1); // so that there is something to replace

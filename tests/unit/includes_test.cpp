@@ -39,6 +39,7 @@ const std::set<std::string> halide_families = {"channelwise.h",
                                                "input_prefetch.h",
                                                "output_prefetch.h",
                                                "prefetch_line.h",
+                                               "step_prefetch.h",
                                                "weight_prefetch.h"};
 
 // What an include names, up to its first slash; empty for the standard library and files beside the includer.

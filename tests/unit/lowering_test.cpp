@@ -172,6 +172,22 @@ TEST(PhaseAxis, CountsTaps) {
     EXPECT_EQ(axis.progression().first_input_offset, (std::vector<std::int64_t>{1, 1, 1}));
 }
 
+TEST(PhaseAxis, KnowsWholePhasesBySize) {
+    const auto whole = [](const std::string &size, const std::string &stages) {
+        return lowered("input(f32, 1x" + size + "x8) | " + stages).x().whole_phases();
+    };
+    EXPECT_TRUE(whole("9", "transposed_conv(8, kernel=4, stride=2, pad=1)"));
+    EXPECT_FALSE(whole("9", "transposed_conv(8, kernel=3, stride=2, pad=1)"));
+    EXPECT_TRUE(whole("9", "transposed_conv(8, kernel=3, stride=2, pad=1, output_pad=1)"));
+    EXPECT_TRUE(whole("?", "transposed_conv(8, kernel=3, stride=2, pad=1, output_pad=1)"));
+    EXPECT_FALSE(whole("?", "transposed_conv(8, kernel=3, stride=2, pad=1)"));
+    EXPECT_TRUE(whole("?", "conv(8, kernel=3, stride=2)"));
+    EXPECT_FALSE(whole("?", "nearest_upsample(3) | conv(8, kernel=2, stride=2)")); // halves may be odd
+    EXPECT_TRUE(whole("?", "conv(18, kernel=2) | pixel_shuffle(3)"));
+    EXPECT_TRUE(whole("?", "transposed_conv(8, kernel=2, stride=2) | crop(from=1, size=6)"));
+    EXPECT_FALSE(whole("?", "transposed_conv(8, kernel=2, stride=2) | crop(from=1, size=7)"));
+}
+
 // ---- Sizes
 // ----------------------------------------------------------------------------------------------------
 

@@ -293,11 +293,12 @@ void write_kernel(const LibraryKernel &kernel, std::string &text) {
     text += fmt::format(
         "    {{.schedule = {},\n     .grade = {},\n     .identity = UINT64_C(0x{:016x}),\n"
         "     .compute = {},\n     .pack = {},\n     .weight_rank = {},\n     .weight_extent = {},\n"
-        "     .parameter_extent = {},\n     .tile_x = {}, .strip = {}, .tile_y = {}, .rows = {},\n",
+        "     .parameter_extent = {},\n     .tile_x = {}, .strip = {}, .tile_y = {}, .rows = {},\n"
+        "     .bounds_stores = {},\n",
         literal(kernel.schedule), literal(kernel.grade), kernel.identity, kernel.compute_function,
         kernel.pack_function.empty() ? "NULL" : kernel.pack_function, kernel.weight_extent.size(),
         braces(kernel.weight_extent), braces(kernel.parameter_extent), kernel.tile_x, kernel.strip,
-        kernel.tile_y, kernel.rows);
+        kernel.tile_y, kernel.rows, braces(kernel.bounds_stores));
     std::string stagings;
     for (const LibraryStaging &staging : kernel.stagings)
         stagings += (stagings.empty() ? "" : ", ") + staging_text(staging);

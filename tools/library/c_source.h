@@ -45,6 +45,7 @@ struct LibraryKernel {
     std::int32_t strip = 1;
     std::int32_t tile_y = 1;
     std::int32_t rows = 1;
+    std::array<std::int32_t, 3> bounds_stores{0, 0, 0};
     std::vector<LibraryStaging> stagings;
     std::string
         embedded_symbol; // of LibraryDescription::embedded; empty: the library holds no packed weights

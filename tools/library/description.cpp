@@ -66,6 +66,8 @@ LibraryKernel describe_kernel(const PlannedKernel &planned, const PhaseConvoluti
     kernel.strip = task.strip;
     kernel.tile_y = task.tile_y;
     kernel.rows = task.rows;
+    for (std::size_t axis = 0; axis < static_cast<std::size_t>(convolution.spatial_axes); axis++)
+        kernel.bounds_stores[axis] = bounds_stores(convolution, record, axis) ? 1 : 0;
     for (const Staging &staging : stagings(convolution, record))
         kernel.stagings.push_back({staging.channels, staging.scale, staging.extra});
     return kernel;
