@@ -7,9 +7,10 @@
  *   output, add  (c, q_x, u, q_y, v, [q_z, w,] n)
  * whatever the order of the axes in memory (the layer's layout). z is there for layers of three spatial axes;
  * layers of one have a y of size 1. Where an output size is no multiple of the phases, the last u has fewer
- * q: on some axes a kernel leaves the others out itself, of the others it runs on a box for each combination
- * of ranges of whole and rest phases (up to two an axis). Where groups is above 1, it runs once for each
- * group, with that group's channels of every tensor and its part of the packed weights.
+ * q. On an axis of bounds_stores the kernel is given all of them there, and stores those that the tensor has.
+ * Of other axes it runs on a box for each combination of ranges of whole and rest phases (up to two an axis).
+ * Where groups is above 1, it runs once for each group, with that group's channels of every tensor and its
+ * part of the packed weights.
  */
 #ifndef UNSTRIDE_KERNEL_TABLE_H
 #define UNSTRIDE_KERNEL_TABLE_H
