@@ -131,8 +131,9 @@ protected:
         if (!bounds_stores(conv, this->parameters.record, axis)) return;
         const PhaseAxis &lowered = *axes_from_x(conv)[axis];
         const auto given = input->dim(static_cast<int>(axis) + 1);
-        r.where(static_cast<int>(lowered.phase_count()) * u + vars->q[axis] <
-                output_size(lowered, given.extent()));
+        // phases * u + q < size in numbers that fit: the product may not.
+        const Halide::Expr size = output_size(lowered, given.extent());
+        r.where(u <= (size - 1 - vars->q[axis]) / static_cast<int>(lowered.phase_count()));
     }
 
     // Defines the output as the epilogue of `value`, and constrains all tensors.

@@ -7,9 +7,8 @@
 
 namespace unstride {
 
-// Makes one parallel loop of `loops`, the outermost of those that store the output, innermost
-// first, and returns its variable: a
-// task, at which a family stages its input.
+// Makes one parallel loop of `loops`, the outermost of those that store the output, innermost first, and
+// returns its variable: a task, at which a family stages its input.
 inline Halide::Var fuse_tasks(Halide::Stage stores, const std::vector<Halide::Var> &loops) {
     const Halide::Var task("task");
     Halide::Var fused = loops[0];

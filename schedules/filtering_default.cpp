@@ -149,6 +149,12 @@ void offer_tasks(const PhaseConvolution &layer, const TargetFacts &target, CpuFi
 
 } // namespace
 
+int filtering_unroll(const PhaseConvolution &layer, bool by_lane) {
+    const std::int64_t channels = layer.channels_per_output();
+    if (by_lane) return channels % 8 == 0 ? 8 : 4;
+    return channels % 2 == 0 ? 2 : 1;
+}
+
 // Targets that multiply by lane stage four input channels of a tile in a vector, twice, as the direct form
 // does.
 Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
@@ -165,10 +171,8 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
             tile.tile_y = tile_y;
             if (violated_constraint(layer, target, {tile})) continue;
             tile.lanes = target.vector_lanes;
-            if (by_lane) {
-                tile.stage_lanes = 4;
-                tile.unroll = channels % 8 == 0 ? 8 : 4;
-            }
+            tile.stage_lanes = by_lane ? 4 : 1;
+            tile.unroll = filtering_unroll(layer, by_lane);
             for (const bool merge_phases : {false, true}) {
                 tile.merge_phases = merge_phases;
                 if (merge_phases && !merging_saves_vectors(layer, tile)) continue;

@@ -20,6 +20,9 @@ CpuFiltering with_task(const PhaseConvolution &layer, const TargetFacts &target,
                        bool open_rows);
 double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &record);
 
+// Input channels of a step: two save a branch each, by lane two vectors are loaded ahead.
+int filtering_unroll(const PhaseConvolution &layer, bool by_lane);
+
 // Whether merged phases fill so many fewer vectors than phases apart, a quarter of them and more.
 bool merging_saves_vectors(const PhaseConvolution &layer, const CpuFiltering &record);
 

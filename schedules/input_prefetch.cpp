@@ -11,6 +11,10 @@ using namespace Halide::Internal;
 
 namespace {
 
+// Numbers between a tile and the one that is fetched meanwhile: a page, at whose end the caches' own
+// prefetchers stop. Small tiles take less time than a line from beyond the second cache.
+constexpr int least_ahead = 1024;
+
 // Where a step of the innermost loop first loads from the input: of the tile's first pixel.
 struct FirstLoad : IRGraphVisitor {
     explicit FirstLoad(const std::string &input) : input(input) {}
@@ -42,7 +46,7 @@ Stmt InputPrefetch::fetch_of(const Stmt &step) const {
     const Expr first = by_loops(load.place);
     if (!expr_uses_var(first, loops.back()->name)) return {};
 
-    // Step s of walk w over the tile fetches `share` numbers from place share * (s + steps * w) of the next.
+    // Step s of walk w over the tile fetches `share` numbers from place share * (s + steps * w) of one ahead.
     Expr index = 0, steps = 1;
     for (auto loop = loops.rbegin(); loop != loops.rend(); ++loop) {
         const bool walk = loop != loops.rbegin();
@@ -54,7 +58,8 @@ Stmt InputPrefetch::fetch_of(const Stmt &step) const {
     if (!count || *count <= 0) return {};
     const int share = static_cast<int>((numbers + *count - 1) / *count);
     const Expr tile = substitute(loops.back()->name, loops.back()->min, load.place);
-    return prefetch_lines(input, tile + numbers + index * share, share);
+    const int ahead = (least_ahead + numbers - 1) / numbers * numbers;
+    return prefetch_lines(input, tile + ahead + index * share, share);
 }
 
 } // namespace unstride

@@ -3,6 +3,7 @@
 
 #include "schedules/analytic_default.h"
 #include "schedules/default_model.h"
+#include "schedules/filtering_default.h"
 
 #include <nlohmann/json.hpp>
 
@@ -247,7 +248,7 @@ private:
             if (violated_constraint(layer_, target_, {tile})) return;
             tile.lanes = target_.vector_lanes;
             tile.stage_lanes = by_lane ? 4 : 1;
-            tile.unroll = !by_lane ? 1 : layer_.channels_per_output() % 8 == 0 ? 8 : 4;
+            tile.unroll = filtering_unroll(layer_, by_lane);
             for (const bool merge_phases : {false, true}) {
                 tile.merge_phases = merge_phases;
                 for (tile.vectors = 1; tile.vectors <= most_vectors; tile.vectors++)

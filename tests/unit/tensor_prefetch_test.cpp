@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace unstride {
@@ -40,25 +41,30 @@ Stmt step(const Expr &place, int pixels, int channels) {
     return all;
 }
 
-// Tiles of 4 pixels of 64 channels: 16 lines.
-TEST(InputPrefetch, FetchesTheNextTileInEqualShares) {
-    constexpr int pixels = 4, channels = 64, tiles = 3, numbers = pixels * channels;
-    for (const int unroll : {1, 2, 4}) {
-        for (const int blocks : {1, 2}) {
-            SCOPED_TRACE(unroll);
-            SCOPED_TRACE(blocks);
-            Stmt stmt = step(variable("base") + variable("channel") * unroll, pixels, channels);
-            stmt = loop("channel", channels / unroll, stmt);
-            if (blocks > 1) stmt = loop("block", blocks, stmt);
-            stmt = LetStmt::make("base", variable("tile") * numbers, stmt);
-            const Lines lines = fetched_lines(
-                InputPrefetch("input", numbers).mutate(loop("tile", tiles, stmt)), "input", "tile");
-            ASSERT_EQ(lines.size(), static_cast<std::size_t>(tiles));
-            for (const auto &[tile, of_tile] : lines) {
-                for (std::int64_t line = (tile + 1) * 16; line < (tile + 2) * 16; line++)
-                    EXPECT_GE(of_tile.count(line), 1u) << "line " << line << " in tile " << tile;
-                EXPECT_EQ(std::set<std::int64_t>(of_tile.begin(), of_tile.end()).size(), 16u) << "no others";
-                EXPECT_EQ(of_tile.size(), static_cast<std::size_t>(channels / unroll * blocks));
+// Tiles of 4 pixels: 16 lines of 64 channels, of which the fourth is a page ahead; or 128 of 512, two pages.
+TEST(InputPrefetch, FetchesATileAPageAheadInEqualShares) {
+    constexpr int pixels = 4, tiles = 3;
+    for (const auto &[channels, tiles_ahead] : {std::pair(64, 4), std::pair(512, 1)}) {
+        const int numbers = pixels * channels, lines_of_tile = numbers / 16;
+        for (const int unroll : {1, 2, 4}) {
+            for (const int blocks : {1, 2}) {
+                SCOPED_TRACE(testing::Message() << channels << " channels by " << unroll << ", " << blocks);
+                Stmt stmt = step(variable("base") + variable("channel") * unroll, pixels, channels);
+                stmt = loop("channel", channels / unroll, stmt);
+                if (blocks > 1) stmt = loop("block", blocks, stmt);
+                stmt = LetStmt::make("base", variable("tile") * numbers, stmt);
+                const Lines lines = fetched_lines(
+                    InputPrefetch("input", numbers).mutate(loop("tile", tiles, stmt)), "input", "tile");
+                ASSERT_EQ(lines.size(), static_cast<std::size_t>(tiles));
+                for (const auto &[tile, of_tile] : lines) {
+                    const std::int64_t first = (tile + tiles_ahead) * lines_of_tile;
+                    for (std::int64_t line = first; line < first + lines_of_tile; line++)
+                        EXPECT_GE(of_tile.count(line), 1u) << "line " << line << " in tile " << tile;
+                    EXPECT_EQ(std::set<std::int64_t>(of_tile.begin(), of_tile.end()).size(),
+                              static_cast<std::size_t>(lines_of_tile))
+                        << "no others";
+                    EXPECT_EQ(of_tile.size(), static_cast<std::size_t>(channels / unroll * blocks));
+                }
             }
         }
     }
