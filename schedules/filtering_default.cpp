@@ -155,10 +155,10 @@ void offer_tasks(const PhaseConvolution &layer, const TargetFacts &target, CpuFi
 
 } // namespace
 
-int filtering_unroll(const PhaseConvolution &layer, bool by_lane) {
+int filtering_unroll(const PhaseConvolution &layer, const TargetFacts &target) {
     const std::int64_t channels = layer.channels_per_output();
-    if (by_lane) return channels % 8 == 0 ? 8 : 4;
-    return channels % 2 == 0 ? 2 : 1;
+    if (target.multiply_by_lane && channels % 4 == 0) return channels % 8 == 0 ? 8 : 4;
+    return target.fused_multiply_add && channels % 2 == 0 ? 2 : 1;
 }
 
 // Targets that multiply by lane stage four input channels of a tile in a vector, twice, as the direct form
@@ -178,7 +178,7 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
             if (violated_constraint(layer, target, {tile})) continue;
             tile.lanes = target.vector_lanes;
             tile.stage_lanes = by_lane ? 4 : 1;
-            tile.unroll = filtering_unroll(layer, by_lane);
+            tile.unroll = filtering_unroll(layer, target);
             for (const bool merge_phases : {false, true}) {
                 tile.merge_phases = merge_phases;
                 if (merge_phases && !merging_saves_vectors(layer, tile)) continue;

@@ -20,8 +20,9 @@ CpuFiltering with_task(const PhaseConvolution &layer, const TargetFacts &target,
                        bool open_rows);
 double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &record);
 
-// Input channels of a step: two save a branch each, by lane two vectors are loaded ahead.
-int filtering_unroll(const PhaseConvolution &layer, bool by_lane);
+// Input channels of a step: by lane two vectors, which are loaded ahead, and else two that share a branch.
+// Where multiplying and adding are two instructions, the second channel's products would be spilled.
+int filtering_unroll(const PhaseConvolution &layer, const TargetFacts &target);
 
 // Whether merged phases fill so many fewer vectors than phases apart, a quarter of them and more.
 bool merging_saves_vectors(const PhaseConvolution &layer, const CpuFiltering &record);

@@ -248,7 +248,7 @@ private:
             if (violated_constraint(layer_, target_, {tile})) return;
             tile.lanes = target_.vector_lanes;
             tile.stage_lanes = by_lane ? 4 : 1;
-            tile.unroll = filtering_unroll(layer_, by_lane);
+            tile.unroll = filtering_unroll(layer_, target_);
             for (const bool merge_phases : {false, true}) {
                 tile.merge_phases = merge_phases;
                 for (tile.vectors = 1; tile.vectors <= most_vectors; tile.vectors++)
