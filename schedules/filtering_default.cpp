@@ -125,8 +125,9 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     // Every block of every phase reads the task's inputs, what the L2 cache does not hold of them from the
     // next one. With this the model's choice among the schedules of a search took 1.065 times as long as the
     // fastest on Sapphire Rapids (45 searches; 1.15 without), 1.036 on Zen 4 (23; the same without). Of
-    // channels-first tensors there are no such searches.
-    const std::int64_t distant = planar ? 0 : staged_bytes(layer, {record}) - target.l2_bytes;
+    // channels-first tensors and of targets that multiply by lane there are no such searches.
+    const bool measured = !planar && !target.multiply_by_lane;
+    const std::int64_t distant = measured ? staged_bytes(layer, {record}) - target.l2_bytes : 0;
     const double inputs = static_cast<double>(std::max<std::int64_t>(0, distant)) * blocks * phases / 8;
     const FilteringTasks tasks = filtering_tasks(layer, record);
     const double task = std::max(blocks * static_cast<double>(tasks.register_tiles) * register_tile + inputs,
