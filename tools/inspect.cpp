@@ -30,25 +30,6 @@ struct InspectedKernel {
     std::vector<LoopModel> models;
 };
 
-// The target's instruction sets of these names, or all.
-Result<std::vector<TargetFacts>> choose(const Target &target, const std::vector<std::string> &names) {
-    if (names.empty()) return target.instruction_sets;
-    std::vector<TargetFacts> chosen;
-    for (const std::string &name : names) {
-        std::vector<std::string> known;
-        const std::size_t before = chosen.size();
-        for (const TargetFacts &facts : target.instruction_sets) {
-            known.push_back(facts.instruction_set);
-            if (facts.instruction_set == name) chosen.push_back(facts);
-        }
-        if (chosen.size() == before) {
-            return Error{fmt::format("target {} has no instruction set '{}'; it has {}", target.name, name,
-                                     fmt::join(known, ", "))};
-        }
-    }
-    return chosen;
-}
-
 Result<InspectedKernel> inspect_kernel(const Layer &layer, const Target &target, const TargetFacts &facts,
                                        const ScheduleSource &schedules, const Installation &installation) {
     const auto lowered = lower(layer);
@@ -124,6 +105,7 @@ nlohmann::json to_json(const LoopCounts &counts) {
             {"vector_loads", counts.vector_loads},
             {"broadcasts", counts.broadcasts},
             {"vector_stores", counts.vector_stores},
+            {"result_stores", counts.result_stores},
             {"stack_loads", counts.stack_loads},
             {"stack_stores", counts.stack_stores},
             {"vector_stack_accesses", counts.vector_stack_accesses},
@@ -175,7 +157,9 @@ int inspect(const InspectOptions &options) {
         print_error(fmt::format("unknown target '{}'; there are {}", options.target, target_names()));
         return 2;
     }
-    const auto instruction_sets = choose(*target, options.instruction_sets);
+    const auto instruction_sets = options.instruction_sets.empty()
+                                      ? Result(target->instruction_sets)
+                                      : named_instruction_sets(*target, options.instruction_sets);
     if (!instruction_sets) {
         print_error(instruction_sets.error());
         return 2;
@@ -222,6 +206,7 @@ void add_inspect_command(CLI::App &app, int *exit_code) {
         ->required()
         ->type_name("FILE.layers");
     command->add_option("--layer", options->layers, "Only this layer, may be given several times")
+        ->allow_extra_args(false)
         ->type_name("LAYER");
     command
         ->add_option("--target,-t", options->target,
@@ -230,6 +215,7 @@ void add_inspect_command(CLI::App &app, int *exit_code) {
     command
         ->add_option("--instruction-set", options->instruction_sets,
                      "Only this instruction set of the target, may be given several times")
+        ->allow_extra_args(false)
         ->type_name("SET");
     add_database_option(command, &options->database);
     command->add_option("--format", options->format, "text or json (default: text)")

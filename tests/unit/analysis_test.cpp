@@ -109,6 +109,7 @@ TEST_F(Analysis, CountsX86ByKind) {
     expected.vector_loads = 2;
     expected.broadcasts = 3;
     expected.vector_stores = 1;
+    expected.result_stores = 2;
     expected.gathers = 1;
     expected.shuffles = 2;
     expected.branches = 1;
@@ -151,6 +152,7 @@ TEST_F(Analysis, CountsAArch64ByKind) {
     EXPECT_EQ(counts.gathers, 1);
     EXPECT_EQ(counts.shuffles, 2);
     EXPECT_EQ(counts.vector_stores, 1);
+    EXPECT_EQ(counts.result_stores, 2);
     EXPECT_EQ(counts.spills(), 0);
     EXPECT_EQ(counts.vector_registers, 11);
     EXPECT_EQ(counts.general_registers, 4);
@@ -168,6 +170,7 @@ TEST_F(Analysis, SeesTheStack) {
     EXPECT_EQ(plain.stack_stores, 1);
     EXPECT_EQ(plain.vector_stack_accesses, 2);
     EXPECT_EQ(plain.spills(), 3);
+    EXPECT_EQ(plain.result_stores, 0);
     const LoopCounts framed = only_loop(x86("push %rbp\nmov %rsp, %rbp\n" + loop)).counts;
     EXPECT_EQ(framed.stack_loads, 3) << "rbp is the frame pointer now";
     EXPECT_EQ(framed.vector_stack_accesses, 3);
@@ -177,12 +180,14 @@ TEST_F(Analysis, SeesTheStack) {
     const LoopCounts bare = only_loop(aarch64(other)).counts;
     EXPECT_EQ(bare.stack_loads, 2);
     EXPECT_EQ(bare.stack_stores, 0);
+    EXPECT_EQ(bare.result_stores, 1) << "x29 is any register here";
     EXPECT_EQ(bare.vector_stack_accesses, 1);
     EXPECT_EQ(only_loop(aarch64("mov x29, sp\n" + other)).counts.stack_stores, 1);
 }
 
 TEST_F(Analysis, FindsTheHottestOfSeveralLoops) {
     const KernelAnalysis analysis = x86("1: vfmadd231ps %xmm1, %xmm2, %xmm3\n"
+                                        "je 2f\n"
                                         "jne 1b\n"
                                         "2: mov %rax, %rbx\n"
                                         "3: vfmadd231ps %ymm1, %ymm2, %ymm3\n"
@@ -197,6 +202,21 @@ TEST_F(Analysis, FindsTheHottestOfSeveralLoops) {
     EXPECT_EQ(analysis.hottest()->counts.vector_multiply_adds, 2);
     EXPECT_EQ(analysis.hottest()->depth, 2);
     EXPECT_EQ(analysis.hottest()->counts.branches, 2);
+}
+
+TEST_F(Analysis, PrefersSumsToLoopsThatStoreResults) {
+    const std::string sums = "1: vfmadd231ps %ymm1, %ymm2, %ymm3\nvmovups %ymm4, 32(%rsp)\njne 1b\n";
+    const std::string polynomial = "2: vmulps %ymm1, %ymm2, %ymm3\n"
+                                   "vfmadd213ps %ymm1, %ymm3, %ymm2\n";
+    const KernelAnalysis stored = x86(sums + polynomial + "vmovlps %xmm2, (%rsi)\njne 2b");
+    EXPECT_EQ(stored.hottest(), &stored.loops[0]);
+    const KernelAnalysis branching = x86(sums + polynomial + "je 3f\njne 2b\n3: vmovlps %xmm2, (%rsi)");
+    EXPECT_EQ(branching.hottest(), &branching.loops[0]);
+    const KernelAnalysis kept = x86(sums + polynomial + "jne 2b");
+    EXPECT_EQ(kept.hottest(), &kept.loops[1]);
+    const KernelAnalysis copied =
+        x86("1: vmovups (%rsi), %ymm1\njne 1b\n" + polynomial + "vmovups %ymm2, (%rsi)\njne 2b");
+    EXPECT_EQ(copied.hottest(), &copied.loops[1]) << "a loop without products is no sum";
 }
 
 TEST_F(Analysis, WithoutALoopKeepsTheSizeOnly) {
@@ -291,17 +311,21 @@ TEST_F(Analysis, ReadsPtx) {
                                              "\tld.local.f32 \t%f2, [%rd2]; // a spill\n"
                                              "\tfma.rn.f32 \t%f3, %f1, %f2, %f3;\n"
                                              "\tmul.wide.s32 \t%rd1, %r1, 4;\n"
+                                             "\tst.shared.f32 \t[%rd1], %f1;\n"
+                                             "\tst.global.f32 \t[%rd1], %f3;\n"
                                              "\t@%p1 bra $L_1;\n"
                                              "\tst.global.f32 \t[%rd1], %f3;\n\tret;\n}\n" +
                                              std::string("\0rest", 5));
     const KernelAnalysis analysis = analyse(object, "cuda");
     const Loop loop = only_loop(analysis);
     EXPECT_EQ(loop.function, "kernel");
-    ASSERT_EQ(loop.instructions.size(), 5u);
+    ASSERT_EQ(loop.instructions.size(), 7u);
     EXPECT_EQ(loop.instructions[2].text, "fma.rn.f32  %f3, %f1, %f2, %f3;");
     EXPECT_EQ(loop.counts.vector_multiply_adds, 1);
     EXPECT_EQ(loop.counts.vector_loads, 2);
     EXPECT_EQ(loop.counts.stack_loads, 1);
+    EXPECT_EQ(loop.counts.vector_stores, 2);
+    EXPECT_EQ(loop.counts.result_stores, 1);
     EXPECT_EQ(loop.counts.vector_registers, 7);
     EXPECT_TRUE(static_facts(analysis, {"haswell"}, 1).modelled_cycles.empty());
 }

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 namespace unstride {
 
@@ -104,7 +105,11 @@ Result<KernelAnalysis> analyse_bytes(std::string_view object, std::string_view i
 }
 
 std::optional<std::size_t> find_hottest(const std::vector<Loop> &loops) {
-    const auto heat = [](const Loop &loop) { return std::pair(loop.counts.multiply_add_lanes, loop.depth); };
+    const auto heat = [](const Loop &loop) {
+        const LoopCounts &counts = loop.counts;
+        const bool sums = counts.multiply_add_lanes > 0 && counts.result_stores == 0 && counts.branches == 1;
+        return std::tuple(sums, counts.multiply_add_lanes, loop.depth);
+    };
     const auto hottest = std::max_element(loops.begin(), loops.end(),
                                           [&](const Loop &a, const Loop &b) { return heat(a) < heat(b); });
     if (hottest == loops.end() || hottest->counts.multiply_add_lanes == 0) return std::nullopt;

@@ -33,6 +33,7 @@ struct LoopCounts {
     int vector_loads = 0;       // of whole registers
     int broadcasts = 0;         // of one number, in memory or a register, to all lanes
     int vector_stores = 0;
+    int result_stores = 0; // outside the stack, of registers of any kind; in PTX to global memory
     int stack_loads = 0, stack_stores = 0;           // of registers of any kind
     int vector_stack_accesses = 0;                   // those of vector registers
     int gathers = 0;                                 // scatters and loads of single lanes too
@@ -57,10 +58,13 @@ struct Loop {
 };
 
 struct KernelAnalysis {
-    std::string instruction_set;    // TargetFacts::instruction_set
-    std::int64_t code_bytes = 0;    // of all functions; of the text for PTX
-    std::vector<Loop> loops;        // innermost ones, in the order of the code
-    std::optional<std::size_t> hot; // the loop that multiplies most numbers, deeper ones first among equals
+    std::string instruction_set; // TargetFacts::instruction_set
+    std::int64_t code_bytes = 0; // of all functions; of the text for PTX
+    std::vector<Loop> loops;     // innermost ones, in the order of the code
+    // The loop that multiplies most numbers, deeper ones first among equals. Loops that store no results and
+    // have no branch but the one back come before all others: sums, which an epilogue's polynomials follow in
+    // loops of their own, with stores here or behind branches.
+    std::optional<std::size_t> hot;
 
     // Null where no loop multiplies.
     const Loop *hottest() const { return hot ? &loops[*hot] : nullptr; }

@@ -211,7 +211,9 @@ InstructionKind kind_of(const DecodedInstruction &instruction, const MachineCode
         counts.vector_loads = whole && view.loads() && counts.broadcasts == 0 ? 1 : 0;
         counts.vector_stores = whole && view.stores() ? 1 : 0;
     }
-    if (view.addresses_stack(has_frame_pointer)) {
+    const bool on_stack = view.addresses_stack(has_frame_pointer);
+    counts.result_stores = view.stores() && !on_stack && !view.description.isCall() ? 1 : 0;
+    if (on_stack) {
         counts.stack_loads = view.loads() ? 1 : 0;
         counts.stack_stores = view.stores() ? 1 : 0;
         counts.vector_stack_accesses = vector && (view.loads() || view.stores()) ? 1 : 0;
@@ -233,6 +235,7 @@ LoopCounts sum(const std::vector<InstructionKind> &kinds) {
                                           &LoopCounts::vector_loads,
                                           &LoopCounts::broadcasts,
                                           &LoopCounts::vector_stores,
+                                          &LoopCounts::result_stores,
                                           &LoopCounts::stack_loads,
                                           &LoopCounts::stack_stores,
                                           &LoopCounts::vector_stack_accesses,

@@ -73,6 +73,7 @@ void count(const std::string &text, LoopCounts *counts) {
     if (std::regex_search(text, match, memory)) {
         const bool load = match[1] == "ld", local = match[2] == "local";
         (load ? counts->vector_loads : counts->vector_stores)++;
+        if (!load && match[2] == "global") counts->result_stores++;
         if (local) (load ? counts->stack_loads : counts->stack_stores)++;
         if (local) counts->vector_stack_accesses++;
     }
