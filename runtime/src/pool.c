@@ -142,13 +142,17 @@ static void *work_as_worker(void *number) {
     return NULL;
 }
 
-/* Workers leave all signals to the program's own threads. With fewer workers than wanted, as when the system
- * refuses more, the job is merely slower. */
+/* Workers leave signals to the program's own threads, but those of a fault, which go to the thread that made
+ * it and kill the process where that blocks them. With fewer workers than wanted, as when the system refuses
+ * more, the job is merely slower. */
 static void grow_pool(int workers) {
     if (pool.worker_count >= workers) return;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
     while (pool.worker_count < workers &&
            pthread_create(&pool.workers[pool.worker_count], NULL, work_as_worker,
                           (void *)(intptr_t)pool.worker_count) == 0)

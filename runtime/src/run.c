@@ -57,17 +57,42 @@ static int check_threads(const unstride_layer *layer, const unstride_arguments *
     return check_parallel(layer->name, arguments->parallel);
 }
 
+/* Views that are addressed by phases, of which the last outputs may lack some. */
+static int check_whole_phases(const unstride_layer *layer, const char *what, const checked_view *view) {
+    for (int spatial = 0; spatial < plan_of(layer)->spatial_axes; spatial++) {
+        const int axis = width_axis(layer) - spatial;
+        const int32_t phases = plan_of(layer)->axes[spatial].phases;
+        int64_t reach;
+        if (!__builtin_mul_overflow(round_up(view->size[axis], phases), view->stride[axis], &reach) &&
+            reach <= INT32_MAX)
+            continue;
+        return fail(UNSTRIDE_SIZE_OVERFLOW,
+                    "%s: %s: size %lld, rounded up to a multiple of %d, times stride %lld on axis %d (%s) is "
+                    "beyond 2^31 - 1",
+                    layer->name, what, (long long)view->size[axis], (int)phases,
+                    (long long)view->stride[axis], axis, axis_name(layer, axis));
+    }
+    return UNSTRIDE_OK;
+}
+
+static int check_output_view(const unstride_layer *layer, const char *what, const unstride_tensor *tensor,
+                             checked_view *view) {
+    const int status = check_view(layer, what, tensor, view);
+    return status == UNSTRIDE_OK ? check_whole_phases(layer, what, view) : status;
+}
+
 static int check_views(const unstride_layer *layer, const unstride_arguments *arguments,
                        checked_call *found) {
     int status;
     if ((status = check_view(layer, "input", arguments->input, &found->input)) != UNSTRIDE_OK) return status;
-    if ((status = check_view(layer, "output", arguments->output, &found->output)) != UNSTRIDE_OK)
-        return status;
+    status = check_output_view(layer, "output", arguments->output, &found->output);
+    if (status != UNSTRIDE_OK) return status;
     if (views_overlap(&found->output, &found->input))
         return fail(UNSTRIDE_OVERLAP, "%s: output at %p overlaps input at %p", layer->name,
                     (void *)arguments->output->data, (void *)arguments->input->data);
     if (!layer->has_add) return UNSTRIDE_OK;
-    if ((status = check_view(layer, "add", arguments->add, &found->add)) != UNSTRIDE_OK) return status;
+    status = check_output_view(layer, "add", arguments->add, &found->add);
+    if (status != UNSTRIDE_OK) return status;
     if (!same_view(&found->add, &found->output) && views_overlap(&found->output, &found->add))
         return fail(UNSTRIDE_OVERLAP, "%s: output at %p overlaps add at %p and is not the same view",
                     layer->name, (void *)arguments->output->data, (void *)arguments->add->data);
@@ -254,7 +279,8 @@ size_t UNSTRIDE_LIBRARY(scratch_bytes)(const unstride_layer *layer, const int64_
     if (check_thread_count("scratch_bytes", threads) || select_kernel(layer, &found.kernel, &requirement))
         return 0;
     if (input_shape[0] == 0) return 0;
-    found.parallel = threads == 0 ? plugged_in_parallel() : (unstride_parallel){0};
-    plan_tasks(layer, requirement, found.output_shape, requested_tasks(&found.parallel, threads), &found);
+    const unstride_parallel parallel = plugged_in_parallel();
+    const int tasks = requested_tasks(&parallel, threads);
+    plan_tasks(layer, requirement, found.output_shape, tasks > threads ? tasks : threads, &found);
     return found.scratch_bytes;
 }

@@ -67,7 +67,8 @@ static unstride_parallel plugged_in_parallel(void) {
     return parallel;
 }
 
-/* Tasks that may run at a time for the number a caller gave, before the size of the layer is considered. */
+/* Tasks that may run at a time for the number a caller gave, before the size of the layer is considered. A
+ * caller's own threads take all tasks at once, so that only their concurrency bounds them. */
 static int requested_tasks(const unstride_parallel *parallel, int threads) {
     if (threads == 1) return 1;
     if (parallel->parallel_for != NULL) return parallel->concurrency;

@@ -366,6 +366,14 @@ TEST_F(Runtime, RefusesSizesBeyondTheKernels) {
                    [](FakeCall &c) { c.output.stride[0] = huge; });
     expect_refused(fake_up, UNSTRIDE_SIZE_OVERFLOW, "size 10 times stride",
                    [](FakeCall &c) { c.output.stride[1] = std::numeric_limits<std::int64_t>::max() / 2; });
+    for (unstride_tensor FakeCall::*view : {&FakeCall::output, &FakeCall::add}) {
+        expect_refused(fake_bounded, UNSTRIDE_SIZE_OVERFLOW, "rounded up to a multiple of 2, times stride",
+                       [view](FakeCall &c) {
+                           c.input.shape[0] = c.output.shape[0] = c.add.shape[0] = 1;
+                           unstride_tensor &changed = c.*view;
+                           changed.stride[1] = std::numeric_limits<std::int32_t>::max() / changed.shape[1];
+                       });
+    }
 }
 
 TEST_F(Runtime, RefusesOverlap) {

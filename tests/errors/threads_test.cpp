@@ -5,6 +5,8 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
+#include <cstddef>
 #include <filesystem>
 #include <iterator>
 #include <limits>
@@ -267,11 +269,54 @@ TEST_F(Runtime, CallersParallelForIsUsed) {
     ASSERT_EQ(fake_set_parallel_for(&parallel), UNSTRIDE_OK);
     ASSERT_EQ(call.run(), UNSTRIDE_OK);
     EXPECT_EQ(calls, 2);
-    EXPECT_EQ(fake_scratch_bytes(&fake_up, call.input.shape, 0),
-              fake_scratch_bytes(&fake_up, call.input.shape, 3));
+    const std::size_t three_slots = fake_scratch_bytes(&fake_up, call.input.shape, 3);
+    ASSERT_GT(three_slots, fake_scratch_bytes(&fake_up, call.input.shape, 1));
+    EXPECT_EQ(fake_scratch_bytes(&fake_up, call.input.shape, 0), three_slots);
+    EXPECT_EQ(fake_scratch_bytes(&fake_up, call.input.shape, 2), three_slots);
+    EXPECT_GT(fake_scratch_bytes(&fake_up, call.input.shape, 4), three_slots);
     ASSERT_EQ(fake_set_parallel_for(nullptr), UNSTRIDE_OK);
+    EXPECT_LT(fake_scratch_bytes(&fake_up, call.input.shape, 2), three_slots);
     ASSERT_EQ(call.run(), UNSTRIDE_OK);
     EXPECT_EQ(calls, 2);
+}
+
+TEST_F(Runtime, PluggedInThreadsAskForNoMoreScratchThanTheQuerySays) {
+    int calls = 0;
+    const unstride_parallel parallel = {parallel_backwards, &calls, 3};
+    ASSERT_EQ(fake_set_parallel_for(&parallel), UNSTRIDE_OK);
+    for (const int threads : {0, 1, 2, 3, 4}) {
+        FakeCall call(fake_up);
+        std::vector<std::byte> scratch(fake_scratch_bytes(&fake_up, call.input.shape, threads) + 64);
+        call.arguments.threads = threads;
+        call.arguments.scratch =
+            scratch.data() + (64 - reinterpret_cast<std::uintptr_t>(scratch.data()) % 64) % 64;
+        call.arguments.scratch_bytes = scratch.size() - 64;
+        EXPECT_EQ(call.run(), UNSTRIDE_OK) << threads << ": " << call.error();
+    }
+    EXPECT_EQ(calls, 4);
+    ASSERT_EQ(fake_set_parallel_for(nullptr), UNSTRIDE_OK);
+}
+
+std::atomic<bool> interrupts_blocked{false}, faults_blocked{true};
+
+void look_at_signals(int) {
+    gather_two();
+    if (std::this_thread::get_id() == caller) return;
+    sigset_t blocked;
+    pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+    interrupts_blocked = sigismember(&blocked, SIGINT) == 1;
+    faults_blocked = sigismember(&blocked, SIGSEGV) == 1 || sigismember(&blocked, SIGBUS) == 1;
+}
+
+TEST_F(Runtime, WorkersTakeFaultsOfTheirOwnAndNoOtherSignals) {
+    gathered = 0;
+    caller = std::this_thread::get_id();
+    fake.in_task = look_at_signals;
+    FakeCall call(fake_up);
+    call.arguments.threads = 2;
+    ASSERT_EQ(call.run(), UNSTRIDE_OK) << call.error();
+    EXPECT_TRUE(interrupts_blocked);
+    EXPECT_FALSE(faults_blocked);
 }
 
 TEST_F(Runtime, CallersParallelForIsChecked) {

@@ -21,14 +21,17 @@ int UNSTRIDE_LIBRARY(pack)(const unstride_layer *layer, const unstride_weights *
                            size_t packed_bytes);
 
 /* Bytes of scratch memory for a call with that input shape and at most `threads` tasks at a time (0:
- * threads()). */
+ * threads()): the `threads` of the call, or the concurrency of its `parallel`. While set_parallel_for's
+ * threads are in use, enough for theirs too, unless `threads` is 1. 0 on an error, and where none is needed.
+ */
 size_t UNSTRIDE_LIBRARY(scratch_bytes)(const unstride_layer *layer, const int64_t *input_shape, int threads);
 
-/* Computes the layer. Every argument is checked before anything is written. */
+/* Computes the layer. Every argument is checked before anything is written.
+ * Errors: any status. */
 int UNSTRIDE_LIBRARY(run)(const unstride_layer *layer, const unstride_arguments *arguments);
 
 /* The schedule compiled in for the instruction set in use, as JSON, and how it was found ("analytic default",
- * ...). */
+ * ...). Null on an error. */
 const char *UNSTRIDE_LIBRARY(schedule)(const unstride_layer *layer);
 const char *UNSTRIDE_LIBRARY(schedule_grade)(const unstride_layer *layer);
 

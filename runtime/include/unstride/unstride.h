@@ -23,14 +23,17 @@ typedef enum unstride_status {
     UNSTRIDE_NULL_ARGUMENT = 1, /* a pointer that must be given is null */
     UNSTRIDE_WRONG_LAYER = 2,   /* the layer does not belong to this library */
     UNSTRIDE_WRONG_RANK = 3,    /* a tensor's rank is not the layer's */
-    UNSTRIDE_WRONG_SHAPE = 4,   /* a size differs from the layer's, or from what the input's sizes ask for */
+    UNSTRIDE_WRONG_SHAPE = 4,   /* a size differs from the layer's, or from what the input's sizes ask for; a
+                                 * tensor is given that the layer has no use for */
     UNSTRIDE_EMPTY_TENSOR = 5,  /* a spatial size is zero or negative (a batch of zero is no error) */
     UNSTRIDE_WRONG_STRIDE =
         6, /* a stride is negative, too small for the sizes inside it, or not 1 on the last axis */
-    UNSTRIDE_SIZE_OVERFLOW = 7, /* sizes or strides beyond what the kernels can address (2^31 - 1 elements) */
-    UNSTRIDE_OVERLAP = 8,       /* the output overlaps the input, the second tensor or the packed weights */
-    UNSTRIDE_MISALIGNED = 9,    /* a pointer is not a multiple of its element's size, or packed not of 64 */
-    UNSTRIDE_NOT_PACKED = 10,   /* the packed weights do not begin as NAME_pack's output does */
+    UNSTRIDE_SIZE_OVERFLOW =
+        7,                    /* sizes or strides beyond what the kernels can address: 2^31 - 1 elements, and
+                               * a size times its stride (of outputs rounded up to the layer's stride) */
+    UNSTRIDE_OVERLAP = 8,     /* memory that is written, or scratch, overlaps other memory of the call */
+    UNSTRIDE_MISALIGNED = 9,  /* a pointer is not a multiple of its element's size, or packed not of 64 */
+    UNSTRIDE_NOT_PACKED = 10, /* the packed weights do not begin as NAME_pack's output does */
     UNSTRIDE_FOREIGN_WEIGHTS = 11,  /* packed for another layer */
     UNSTRIDE_STALE_WEIGHTS = 12,    /* packed by another version, schedule or instruction set of this layer */
     UNSTRIDE_BUFFER_TOO_SMALL = 13, /* packed or scratch memory is smaller than its query says */
@@ -101,7 +104,8 @@ typedef struct unstride_arguments {
                          * packed (packed_bytes is 0) or the library holds the packed weights itself */
     void *scratch; /* NAME_scratch_bytes of host memory, 64-byte aligned, or null: allocated by the call */
     size_t scratch_bytes;
-    int threads;                       /* 0: NAME_threads(); 1: the calling thread alone, `parallel` or not */
+    int threads; /* 0: NAME_threads(); 1: the calling thread alone, `parallel` or not. A caller's own threads
+                  * run as many tasks at a time as their `concurrency` says, whatever other number this is */
     const unstride_parallel *parallel; /* null: NAME_set_parallel_for's, or the library's own threads */
     uint64_t packed_device;            /* CUDA: device address of a copy of all packed weights, if any */
     void *cuda_context;                /* CUDA: a CUcontext, or null for the calling thread's current one */
@@ -139,7 +143,7 @@ typedef struct unstride_library {
  */
 static inline unstride_tensor unstride_dense(const float *data, int rank, const int64_t *shape) {
     unstride_tensor tensor;
-    int64_t stride = 1;
+    uint64_t stride = 1; /* of shapes beyond any memory it wraps; their calls answer SIZE_OVERFLOW */
     int axis;
     tensor.data = (float *)(uintptr_t)data;
     tensor.rank = rank;
@@ -147,8 +151,8 @@ static inline unstride_tensor unstride_dense(const float *data, int rank, const 
         tensor.shape[axis] = tensor.stride[axis] = 0;
     for (axis = rank - 1; axis >= 0 && rank <= UNSTRIDE_MAX_RANK; axis--) {
         tensor.shape[axis] = shape[axis];
-        tensor.stride[axis] = stride;
-        stride *= shape[axis];
+        tensor.stride[axis] = (int64_t)stride;
+        stride *= (uint64_t)shape[axis];
     }
     return tensor;
 }
