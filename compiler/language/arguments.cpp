@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace unstride {
 namespace {
@@ -40,7 +41,11 @@ public:
     }
 
     void operator()(const ArgumentRule &rule, double value) {
-        if (!std::isfinite(value)) report(rule, fmt::format("{} must be finite, got {}", rule.name, value));
+        if (!std::isfinite(value)) {
+            report(rule, fmt::format("{} must be finite, got {}", rule.name, value));
+        } else if (std::abs(value) > std::numeric_limits<float>::max()) {
+            report(rule, fmt::format("{} must be a number that f32 holds, got {}", rule.name, value));
+        }
     }
 
     template<typename Enum>

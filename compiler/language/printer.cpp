@@ -93,7 +93,7 @@ std::string print_call(std::string_view name, const Arguments &arguments) {
 
 } // namespace
 
-std::string print(const StageOperation &operation, std::size_t) {
+std::string print(const StageOperation &operation) {
     return std::visit([&](const auto &arguments) { return print_call(stage_name(operation), arguments); },
                       operation);
 }
@@ -101,7 +101,7 @@ std::string print(const StageOperation &operation, std::size_t) {
 std::string print_chain(const Layer &layer) {
     std::string text = print_call("input", layer.input);
     for (const Stage &stage : layer.stages) {
-        text += " | " + print(stage.operation, layer.input.spatial.size());
+        text += " | " + print(stage.operation);
     }
     return text;
 }

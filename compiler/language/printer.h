@@ -15,6 +15,6 @@ std::string print_chain(const Layer &layer);
 
 // One stage: "transposed_conv(64, kernel=4, stride=2, pad=1)". Arguments at their default are left out; a
 // per-axis value that is the same on every axis is printed once.
-std::string print(const StageOperation &operation, std::size_t spatial_axes);
+std::string print(const StageOperation &operation);
 
 } // namespace unstride

@@ -1,10 +1,12 @@
 // From a layer's chain of stages to one phase convolution, or the reason why there is none.
+#include "compiler/language/arguments.h"
 #include "compiler/lowering/filters.h"
 #include "compiler/lowering/phase_convolution.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -42,6 +44,11 @@ public:
     std::variant<PhaseConvolution, Diagnostic> run() {
         if (layer.input.type != ElementType::f32)
             return Diagnostic{layer.position, "input", "only f32 can be compiled yet"};
+        if (const char *beyond = tensor_beyond_reach()) {
+            return Diagnostic{
+                layer.position, "layer",
+                fmt::format("the {} must hold at most 2^31 - 1 elements to be compiled", beyond)};
+        }
         for (index = 0; index < layer.stages.size(); index++) {
             std::visit([&](const auto &operation) { apply(operation); }, stage().operation);
             if (refusal) return *refusal;
@@ -82,6 +89,26 @@ private:
         refusal = Diagnostic{stage().position, stage_name(stage().operation), reason};
     }
 
+    // Kernels count elements in 32 bits.
+    const char *tensor_beyond_reach() const {
+        const auto is_beyond = [](const Shape &shape) {
+            PerAxis sizes = shape.spatial;
+            sizes.insert(sizes.end(), {shape.batch, shape.channels});
+            return capped_product(sizes) > std::numeric_limits<std::int32_t>::max();
+        };
+        return is_beyond(shapes.front()) ? "input" : is_beyond(shapes.back()) ? "output" : nullptr;
+    }
+
+    void set_phases(PhaseAxis *axis, std::vector<Phase> phases) {
+        if (phases.empty()) {
+            return refuse(
+                fmt::format("takes more than {} phases or {} taps on an axis, which is too much for "
+                            "one kernel",
+                            largest_phase_count, largest_tap_count));
+        }
+        axis->phases = std::move(phases);
+    }
+
     // A stage that decides what is read must come first.
     bool refuse_late() {
         const char *earlier = reads_fixed      ? "a convolution or bilinear_upsample"
@@ -109,11 +136,11 @@ private:
             const std::int64_t dilation = conv.dilation[axis], begin = padding[axis].begin;
             lowered.kernel = kernel;
             if (unshuffled) {
-                lowered.phases = unshuffled_conv_phases(kernel, dilation, begin, lowered.unshuffle);
+                set_phases(&lowered, unshuffled_conv_phases(kernel, dilation, begin, lowered.unshuffle));
                 lowered.input_stride = lowered.unshuffle * stride;
             } else {
                 const std::int64_t repeat = nearest ? nearest->factor[axis] : 1;
-                lowered.phases = conv_phases(kernel, stride, dilation, begin, repeat);
+                set_phases(&lowered, conv_phases(kernel, stride, dilation, begin, repeat));
                 lowered.input_stride = stride * static_cast<std::int64_t>(lowered.phases.size()) / repeat;
             }
         }
@@ -159,8 +186,9 @@ private:
             // each multiplies it with its own kernel element, and nothing with the zeros around it.
             const bool one_pixel = before().spatial[axis] == 1 && result.edge == EdgeRule::zero;
             const std::int64_t stride = one_pixel ? shapes[index + 1].spatial[axis] : conv.stride[axis];
-            lowered.phases =
-                transposed_conv_phases(conv.kernel[axis], stride, conv.dilation[axis], padding[axis].begin);
+            set_phases(&lowered, transposed_conv_phases(conv.kernel[axis], stride, conv.dilation[axis],
+                                                        padding[axis].begin));
+            if (refusal) return;
             if (conv.weights == WeightInitialiser::bilinear)
                 lowered.filter = bilinear_filter(conv.kernel[axis]);
         }
@@ -175,7 +203,7 @@ private:
         for (PhaseAxis &axis : result.axes) {
             axis.unshuffle = unshuffle.factor;
             axis.input_stride = unshuffle.factor;
-            axis.phases = unshuffled_conv_phases(1, 1, 0, unshuffle.factor);
+            set_phases(&axis, unshuffled_conv_phases(1, 1, 0, unshuffle.factor));
         }
     }
 
@@ -185,7 +213,7 @@ private:
             return refuse(std::string("cannot follow another rearrangement in one kernel") + second_layer);
         nearest = upsample;
         for (std::size_t axis = 0; axis < result.axes.size(); axis++)
-            result.axes[axis].phases = conv_phases(1, 1, 1, 0, upsample.factor[axis]);
+            set_phases(&result.axes[axis], conv_phases(1, 1, 1, 0, upsample.factor[axis]));
     }
 
     void apply(const PixelShuffle &shuffle) {
@@ -204,7 +232,7 @@ private:
             stage.before_shuffle = true;
         for (PhaseAxis &axis : result.axes) {
             axis.shuffle = shuffle.factor;
-            axis.phases = shuffled_phases(axis.phases, shuffle.factor);
+            set_phases(&axis, shuffled_phases(axis.phases, shuffle.factor));
         }
     }
 

@@ -398,20 +398,47 @@ std::shared_ptr<const FilteredAxis> filtered_axis(const PhaseAxis &axis, std::in
     return result;
 }
 
+namespace {
+
+// Sums over the outputs of an axis.
+struct VarianceSums {
+    double taps = 0, taps_squared = 0;
+    double products = 0, products_squared = 0;     // times the steps, times their square
+    double transform = 0, inverse = 0, output = 0; // times the steps
+};
+
+VarianceSums sums_of(const std::vector<OutputVariance> &variances) {
+    VarianceSums sums;
+    for (const OutputVariance &one : variances) {
+        sums.taps += one.taps;
+        sums.taps_squared += one.taps * one.taps;
+        sums.products += one.steps * one.products;
+        sums.products_squared += one.steps * one.steps * one.products;
+        sums.transform += one.steps * one.transform;
+        sums.inverse += one.steps * one.inverse;
+        sums.output += one.steps * one.output;
+    }
+    return sums;
+}
+
+} // namespace
+
 // x is transformed back before y. Weights are rounded once more than those of the direct form, which are not.
+// For the output at i on x and at j on y, with L = channels * steps_i * steps_j and the other factors alike,
+// the error is
+//
+//     (L (L + 1) / 2 + L) products_i products_j + L (transform_i products_j + products_i transform_j)
+//                                               + L (inverse_i products_j + output_i inverse_j)
+//
+// and each term of its sum over all i and j is a sum over i times one over j.
 double relative_error(const FilteredAxes &axes, std::int64_t channels) {
     if (axes[0]->direct() && axes[1]->direct()) return 1;
-    double filtered = 0, direct = 0;
-    for (const OutputVariance &x : axes[0]->variances) {
-        for (const OutputVariance &y : axes[1]->variances) {
-            const double steps = static_cast<double>(channels) * x.steps * y.steps;
-            const double terms = static_cast<double>(channels) * x.taps * y.taps;
-            filtered += (steps * (steps + 1) / 2 + steps) * x.products * y.products;
-            filtered += steps * (x.transform * y.products + x.products * y.transform);
-            filtered += steps * (x.inverse * y.products + x.output * y.inverse);
-            direct += terms * (terms + 1) / 2;
-        }
-    }
+    const VarianceSums x = sums_of(axes[0]->variances), y = sums_of(axes[1]->variances);
+    const double count = static_cast<double>(channels);
+    double filtered = count / 2 * x.products_squared * y.products_squared + 1.5 * x.products * y.products;
+    filtered += x.transform * y.products + x.products * y.transform;
+    filtered += x.inverse * y.products + x.output * y.inverse;
+    const double direct = (count * x.taps_squared * y.taps_squared + x.taps * y.taps) / 2;
     return std::sqrt(filtered / direct);
 }
 

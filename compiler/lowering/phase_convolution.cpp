@@ -46,18 +46,17 @@ std::int64_t PhaseAxis::halo() const {
 
 TapProgression PhaseAxis::progression() const {
     TapProgression result;
+    std::int64_t free_offset = 0; // of the last phase with taps
     for (const Phase &phase : phases) {
         const std::vector<Tap> &taps = phase.taps;
         result.count.push_back(static_cast<std::int64_t>(taps.size()));
         result.first_input_offset.push_back(taps.empty() ? 0 : taps[0].input_offset);
+        if (!taps.empty()) free_offset = taps[0].input_offset;
         if (taps.size() > 1) result.offset_step = taps[1].input_offset - taps[0].input_offset;
     }
-    // The offset of a phase without taps is free: a neighbour's keeps the input that is staged small.
-    for (std::size_t q = 0; q < phases.size(); q++) {
-        if (!phases[q].taps.empty()) continue;
-        for (const Phase &other : phases)
-            if (!other.taps.empty()) result.first_input_offset[q] = other.taps[0].input_offset;
-    }
+    // The offset of a phase without taps is free: another's keeps the input that is staged small.
+    for (std::size_t q = 0; q < phases.size(); q++)
+        if (phases[q].taps.empty()) result.first_input_offset[q] = free_offset;
     return result;
 }
 

@@ -6,7 +6,8 @@
 //
 // (summed over the input channels of the output's group, and over the taps of every axis; input outside the
 // tensor counts as zero, or as the nearest pixel inside it). No tap multiplies an inserted zero, and no
-// intermediate image exists.
+// intermediate image exists. Dilated convolutions of enlarged or unshuffled images may have gaps between the
+// offsets of a phase; there, taps of weight zero multiply pixels that the layer does not read.
 #pragma once
 
 #include "compiler/language/layer.h"
@@ -156,6 +157,10 @@ std::int64_t PhaseConvolution::parameter_count() const {
 // stage concerned. Precondition: the layer passed check_shapes.
 std::variant<PhaseConvolution, Diagnostic> lower(const Layer &layer);
 
+// The most phases of an axis, and taps of all its phases, gaps included: each is some code and a row of
+// tables. The functions below answer no phase at all where there would be more.
+inline constexpr std::int64_t largest_phase_count = 4096, largest_tap_count = 65536;
+
 // The phases of a transposed convolution's axis: output o = stride * i + dilation * t - pad_begin for input i
 // and kernel index t, so phase q has the taps with (q + pad_begin - dilation * t) divisible by the stride.
 std::vector<Phase> transposed_conv_phases(std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
@@ -182,7 +187,8 @@ std::vector<Phase> cropped_phases(const std::vector<Phase> &phases, std::int64_t
 // Of an axis of known sizes: drops the taps whose input lies outside for all outputs of their phase.
 void drop_taps_outside(PhaseAxis *axis);
 
-// Makes the offsets of every phase ascend by one common step, with taps of weight zero in the gaps.
+// Makes the offsets of every phase ascend by one common step, with taps of weight zero in the gaps; no phases
+// where that takes too many.
 void space_evenly(std::vector<Phase> *phases);
 
 } // namespace unstride

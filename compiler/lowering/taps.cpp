@@ -8,6 +8,14 @@
 
 namespace unstride {
 
+namespace {
+
+bool too_many(std::int64_t phases, std::int64_t taps_of_each) {
+    return phases > largest_phase_count || taps_of_each > largest_tap_count / phases;
+}
+
+} // namespace
+
 // Plain sum, scattered: out[stride * i + dilation * t - pad] += w[t] * in[i]. Gathered, output o takes every
 // t for which i = (o + pad - dilation * t) / stride is whole; testing each t costs kernel products an output,
 // most of them with nothing. With o = stride * u + q the test depends on q alone:
@@ -18,6 +26,7 @@ namespace unstride {
 // where gcd does not divide q + pad; each t belongs to the one phase q in 0 … stride - 1.
 std::vector<Phase> transposed_conv_phases(std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
                                           std::int64_t pad_begin) {
+    if (too_many(stride, 1) || too_many(1, kernel)) return {};
     std::vector<Phase> phases(static_cast<std::size_t>(stride));
     for (std::int64_t t = kernel; t-- > 0;) {
         const std::int64_t offset = floor_divide(pad_begin - dilation * t + stride - 1, stride);
@@ -33,7 +42,9 @@ std::vector<Phase> transposed_conv_phases(std::int64_t kernel, std::int64_t stri
 // the same input pixel: their weights are summed.
 std::vector<Phase> conv_phases(std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
                                std::int64_t pad_begin, std::int64_t nearest) {
-    std::vector<Phase> phases(static_cast<std::size_t>(nearest / std::gcd(stride, nearest)));
+    const std::int64_t count = nearest / std::gcd(stride, nearest);
+    if (too_many(count, kernel)) return {};
+    std::vector<Phase> phases(static_cast<std::size_t>(count));
     for (std::size_t q = 0; q < phases.size(); q++) {
         std::vector<Tap> &taps = phases[q].taps;
         for (std::int64_t t = 0; t < kernel; t++) {
@@ -52,6 +63,7 @@ std::vector<Phase> conv_phases(std::int64_t kernel, std::int64_t stride, std::in
 
 std::vector<Phase> unshuffled_conv_phases(std::int64_t kernel, std::int64_t dilation, std::int64_t pad_begin,
                                           std::int64_t factor) {
+    if (too_many(factor, kernel)) return {};
     std::vector<Phase> phases(1);
     for (std::int64_t t = 0; t < kernel; t++) {
         for (std::int64_t i = 0; i < factor; i++)
@@ -62,6 +74,13 @@ std::vector<Phase> unshuffled_conv_phases(std::int64_t kernel, std::int64_t dila
 }
 
 std::vector<Phase> shuffled_phases(const std::vector<Phase> &phases, std::int64_t factor) {
+    const auto most_taps = std::max_element(phases.begin(), phases.end(), [](const Phase &a, const Phase &b) {
+        return a.taps.size() < b.taps.size();
+    });
+    const auto count = static_cast<std::int64_t>(phases.size());
+    if (factor > largest_phase_count ||
+        too_many(count * factor, static_cast<std::int64_t>(most_taps->taps.size())))
+        return {};
     std::vector<Phase> result;
     for (const Phase &phase : phases) {
         for (std::int64_t i = 0; i < factor; i++)
@@ -101,6 +120,12 @@ void space_evenly(std::vector<Phase> *phases) {
     for (const Phase &phase : *phases) {
         for (std::size_t i = 1; i < phase.taps.size(); i++)
             step = std::gcd(step, phase.taps[i].input_offset - phase.taps[i - 1].input_offset);
+    }
+    std::int64_t count = 0;
+    for (const Phase &phase : *phases) {
+        if (step == 0 || phase.taps.empty()) continue;
+        count += (phase.taps.back().input_offset - phase.taps.front().input_offset) / step + 1;
+        if (count > largest_tap_count) return phases->clear();
     }
     for (Phase &phase : *phases) {
         std::vector<Tap> spaced;

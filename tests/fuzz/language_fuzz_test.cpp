@@ -3,6 +3,7 @@
 #include "compiler/language/parser.h"
 #include "compiler/language/printer.h"
 #include "compiler/language/shapes.h"
+#include "compiler/lowering/phase_convolution.h"
 
 #include <gtest/gtest.h>
 
@@ -10,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <variant>
 
 namespace unstride {
 namespace {
@@ -148,6 +150,9 @@ void check(const std::string &text) {
         const std::vector<Shape> shapes = infer_shapes(layer);
         for (std::size_t i = 0; i < layer.stages.size(); i++)
             explain_sizes(layer.stages[i].operation, shapes[i]);
+        const auto lowered = lower(layer);
+        const auto *refusal = std::get_if<Diagnostic>(&lowered);
+        EXPECT_TRUE(refusal == nullptr || !refusal->message.empty()) << printed;
     }
 }
 

@@ -201,7 +201,7 @@ TEST(Print, LeavesOutDefaults) {
     EXPECT_EQ(print(result.layers.at(0)),
               "a = input(f32, 1x8x8x4) | conv(4, kernel=3) | transposed_conv(4, kernel=2, "
               "pad=1) | pixel_shuffle(2) | bilinear_upsample(2) | clamp(0, 6.5) | relu");
-    EXPECT_EQ(print(result.layers[0].stages[1].operation, 2), "transposed_conv(4, kernel=2, pad=1)");
+    EXPECT_EQ(print(result.layers[0].stages[1].operation), "transposed_conv(4, kernel=2, pad=1)");
 }
 
 // A text with its errors, in the order of the file.
@@ -346,6 +346,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{in + "leaky_relu", {"f:1:27: leaky_relu: argument slope must be given, got none"}},
         Wrong{in + "leaky_relu(a)", {"f:1:38: leaky_relu: slope must be a number, got 'a'"}},
         Wrong{in + "leaky_relu(nan)", {"f:1:38: leaky_relu: slope must be finite, got nan"}},
+        Wrong{in + "leaky_relu(-1e39)",
+              {"f:1:38: leaky_relu: slope must be a number that f32 holds, got -1e+39"}},
         Wrong{in + "leaky_relu(1e999)",
               {"f:1:38: leaky_relu: slope must be a number that a double can hold, got '1e999'"}},
         Wrong{in + "clamp(0)", {"f:1:27: clamp: argument hi must be given, got none"}},

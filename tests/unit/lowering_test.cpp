@@ -150,6 +150,10 @@ TEST(Phases, SpacingKeepsPhasesApartAndFillsTheirGaps) {
     std::vector<Phase> single = {{{{0, 1, 7, 0}}, 0}};
     space_evenly(&single);
     EXPECT_EQ(single[0].taps, (Taps{{0, 1, 7, 0}}));
+    std::vector<Phase> far = {{{{0, 1, 0, 0}, {1, 1, 1, 0}}, 0},
+                              {{{2, 1, 0, 0}, {3, 1, 1'000'000'007, 0}}, 0}};
+    space_evenly(&far);
+    EXPECT_TRUE(far.empty());
 }
 
 TEST(PhaseAxis, CountsTaps) {
@@ -170,6 +174,10 @@ TEST(PhaseAxis, CountsTaps) {
     axis.phases = transposed_conv_phases(1, 3, 1, 2); // only the first-but-one of three has a tap
     EXPECT_EQ(axis.halo(), 0);
     EXPECT_EQ(axis.progression().first_input_offset, (std::vector<std::int64_t>{1, 1, 1}));
+    axis.phases = {{}, {{{0, 1, 3, 0}}, 0}, {}, {{{1, 1, 2, 0}}, 0}, {}};
+    EXPECT_EQ(axis.progression().first_input_offset, (std::vector<std::int64_t>{2, 3, 2, 2, 2}));
+    axis.phases = {{}, {}};
+    EXPECT_EQ(axis.progression().first_input_offset, (std::vector<std::int64_t>{0, 0}));
 }
 
 TEST(PhaseAxis, KnowsWholePhasesBySize) {
@@ -537,6 +545,38 @@ TEST(Refusals, ShufflesAndCrops) {
                    fmt::format("cannot follow a grouped convolution in one kernel{}", second));
     expect_refusal("add | crop(from=1, size=2)", "crop",
                    fmt::format("cannot follow add in one kernel{}", second));
+}
+
+TEST(Refusals, MorePhasesOrTapsThanAKernelHolds) {
+    const std::string message =
+        "takes more than 4096 phases or 65536 taps on an axis, which is too much for one kernel";
+    for (const char *stages :
+         {"transposed_conv(1, kernel=1, stride=100000000)", "transposed_conv(1, kernel=65537, pad=32768)",
+          "nearest_upsample(100000000)", "nearest_upsample(4097)", "conv(1, kernel=200000000, pad=100000000)",
+          "bilinear_upsample(1000000000)", "nearest_upsample(4096) | conv(1, kernel=17)",
+          "nearest_upsample(2) | conv(1, kernel=2, dilation=200000001, pad=100000000)"}) {
+        const std::string chain = "input(f32, 1x?x?x1) | " + std::string(stages);
+        const auto result = lower(parsed(chain));
+        ASSERT_TRUE(std::holds_alternative<Diagnostic>(result)) << chain;
+        EXPECT_EQ(std::get<Diagnostic>(result).message, message) << chain;
+    }
+    EXPECT_TRUE(std::holds_alternative<PhaseConvolution>(
+        lower(parsed("input(f32, 1x?x?x1) | nearest_upsample(4096) | conv(1, kernel=16)"))));
+}
+
+TEST(Refusals, TensorsBeyondReach) {
+    const auto refusal = [](const std::string &chain) {
+        const auto result = lower(parsed(chain));
+        const auto *diagnostic = std::get_if<Diagnostic>(&result);
+        return diagnostic == nullptr ? "" : diagnostic->stage + ": " + diagnostic->message;
+    };
+    EXPECT_EQ(refusal("input(f32, 1x65536x32768x1) | relu"),
+              "layer: the input must hold at most 2^31 - 1 elements to be compiled");
+    EXPECT_EQ(refusal("input(f32, ?x32768x?x65536) | relu"),
+              "layer: the input must hold at most 2^31 - 1 elements to be compiled");
+    EXPECT_EQ(refusal("input(f32, 1x32768x16384x1) | nearest_upsample(2)"),
+              "layer: the output must hold at most 2^31 - 1 elements to be compiled");
+    EXPECT_EQ(refusal("input(f32, 1x32768x65535x1) | relu"), "");
 }
 
 TEST(Refusals, PerChannelStagesStandOnce) {

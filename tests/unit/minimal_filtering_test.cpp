@@ -145,6 +145,23 @@ TEST(RelativeError, IsThatOfChainsAndTransforms) {
     EXPECT_EQ(relative_error({filtered, single}, 8), relative_error({single, filtered}, 8));
 }
 
+// The sum over all outputs of a tile, one by one.
+TEST(RelativeError, IsOfAllOutputsOfBothAxes) {
+    const auto x = filtered_axis(transposed_axis(5, 2, 1), 4), y = filtered_axis(transposed_axis(6, 2, 2), 3);
+    const double channels = 24;
+    double filtered = 0, direct = 0;
+    for (const OutputVariance &a : x->variances) {
+        for (const OutputVariance &b : y->variances) {
+            const double steps = channels * a.steps * b.steps, terms = channels * a.taps * b.taps;
+            filtered += (steps * (steps + 1) / 2 + steps) * a.products * b.products +
+                        steps * (a.transform * b.products + a.products * b.transform) +
+                        steps * (a.inverse * b.products + a.output * b.inverse);
+            direct += terms * (terms + 1) / 2;
+        }
+    }
+    EXPECT_NEAR(relative_error({x, y}, 24), std::sqrt(filtered / direct), 1e-12);
+}
+
 TEST(FilterPoints, AreDifferent) {
     for (std::int64_t count = 1; count < largest_filter + largest_filter_tile - 1; count++) {
         const Vector &points = filter_points(count);
