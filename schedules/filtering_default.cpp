@@ -191,11 +191,15 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
     return best;
 }
 
+bool filters_well(const PhaseConvolution &layer, const TargetFacts &target) {
+    return !target.multiply_by_lane || (layer.channels_per_output() % 4 == 0 && layer.layout == Layout::nhwc);
+}
+
 // The family's constraints know of the layer; the smallest tiles violate the fewest.
 std::string no_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
     if (layer.numeric == NumericPolicy::exact) return "numeric=exact";
     if (layer.axes.size() != 2) return "the layer has three spatial axes";
-    if (target.multiply_by_lane && (layer.channels_per_output() % 4 != 0 || layer.layout == Layout::nchw))
+    if (!filters_well(layer, target))
         return fmt::format("on {} it takes channels-last tensors with input channels by fours",
                            target.instruction_set);
     std::string reason;

@@ -11,6 +11,9 @@ namespace unstride {
 // Precondition: fixed sizes, and a layer that sums over channels.
 Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetFacts &target);
 
+// Whether the family's loops fit the target: by lane, of channels-last inputs by fours only.
+bool filters_well(const PhaseConvolution &layer, const TargetFacts &target);
+
 // Why there is none.
 std::string no_filtering(const PhaseConvolution &layer, const TargetFacts &target);
 

@@ -25,12 +25,12 @@ void schedule_gpu_filtering(const MinimalFilteringStages &stages, const GpuFilte
         .split(c, c_block, c_thread, record.block_channels, guard)
         .split(c_thread, c_thread, c_in, record.thread_channels, guard)
         .split(stages.tile[0], t_block, t_thread, record.block_tiles, guard)
-        .reorder({c_in, x, y, c_thread, t_thread, c_block, t_block, vars.q[0], vars.q[1]})
+        .reorder({c_in, x, y, c_thread, t_thread, t_block, c_block, vars.q[0], vars.q[1]})
         .unroll(c_in)
         .unroll(x)
         .unroll(y)
         .gpu_threads(c_thread, t_thread)
-        .gpu_blocks(c_block, t_block);
+        .gpu_blocks(t_block, c_block); // of large images more than the 65535 that CUDA has along y
 
     const std::vector<Var> phases = {vars.q[0], vars.q[1]};
     product.compute_at(output, c_thread)

@@ -74,51 +74,63 @@ double distance_of(const Machine &a, const Machine &b) {
            ratio_distance(a.threads, b.threads) + (a.vendor == b.vendor ? 0 : other_maker);
 }
 
-// The last of the records of each schedule, the user's after the shipped ones.
-std::vector<std::uint32_t> latest(const Database &database, std::vector<std::uint32_t> entries) {
+// What the records of one schedule come to.
+struct Standing {
+    std::uint32_t entry = 0;             // the last one, which says what it takes
+    std::optional<std::uint32_t> chosen; // the last one that a search chose it by
+};
+
+// Of each schedule, the user's records after the shipped ones. A choice holds until another schedule is
+// chosen, though a search that was interrupted may have timed this one once more since.
+std::vector<Standing> latest(const Database &database, std::vector<std::uint32_t> entries) {
     const auto &all = database.entries();
     std::stable_sort(entries.begin(), entries.end(),
                      [&](std::uint32_t a, std::uint32_t b) { return all[a].origin < all[b].origin; });
-    std::map<std::uint32_t, std::uint32_t> last;
-    for (const std::uint32_t entry : entries)
-        last[all[entry].schedule] = entry;
-    std::vector<std::uint32_t> result;
+    std::map<std::uint32_t, Standing> last;
     for (const std::uint32_t entry : entries) {
-        if (last[all[entry].schedule] == entry) result.push_back(entry);
+        Standing &standing = last[all[entry].schedule];
+        standing.entry = entry;
+        if (all[entry].chosen) standing.chosen = entry;
+    }
+    std::vector<Standing> result;
+    for (const std::uint32_t entry : entries) {
+        const Standing &standing = last[all[entry].schedule];
+        if (standing.entry == entry) result.push_back(standing);
     }
     return result;
 }
 
-// Those that can answer, best first. Precondition: `entries` are latest().
-std::vector<std::uint32_t> answering(const Database &database, const std::vector<std::uint32_t> &entries) {
+// Those that can answer, best first.
+std::vector<Standing> answering(const Database &database, std::vector<Standing> schedules) {
     const auto &all = database.entries();
-    std::vector<std::uint32_t> result;
-    for (const std::uint32_t entry : entries) {
-        if (all[entry].cost) result.push_back(entry);
-    }
-    const auto rank = [&](std::uint32_t index) {
-        const DatabaseEntry &entry = all[index];
-        const std::int64_t age = entry.chosen ? -std::int64_t{index} : 0; // later ones first
-        return std::tuple{
-            entry.origin != RecordOrigin::user, !entry.chosen, age, entry.status, *entry.cost, index};
+    std::erase_if(schedules, [&](const Standing &schedule) { return !all[schedule.entry].cost; });
+    const auto rank = [&](const Standing &schedule) {
+        const DatabaseEntry &entry = all[schedule.entry];
+        const std::int64_t age = schedule.chosen ? -std::int64_t{*schedule.chosen} : 0; // later ones first
+        return std::tuple{entry.origin != RecordOrigin::user,
+                          !schedule.chosen,
+                          age,
+                          entry.status,
+                          *entry.cost,
+                          schedule.entry};
     };
-    std::sort(result.begin(), result.end(),
-              [&](std::uint32_t a, std::uint32_t b) { return rank(a) < rank(b); });
-    return result;
+    std::sort(schedules.begin(), schedules.end(),
+              [&](const Standing &a, const Standing &b) { return rank(a) < rank(b); });
+    return schedules;
 }
 
 // The least cost of the timed and of the modelled ones, whose units differ: that of what a search has chosen,
-// where one has, since of many that were timed only once some were lucky. `entries` hold the best first.
-std::array<double, 2> least_costs(const Database &database, const std::vector<std::uint32_t> &entries) {
+// where one has, since of many that were timed only once some were lucky. `schedules` hold the best first.
+std::array<double, 2> least_costs(const Database &database, const std::vector<Standing> &schedules) {
     std::array<double, 2> least;
     least.fill(std::numeric_limits<double>::infinity());
     std::array<bool, 2> decided{};
-    for (const std::uint32_t index : entries) {
-        const DatabaseEntry &entry = database.entries()[index];
+    for (const Standing &schedule : schedules) {
+        const DatabaseEntry &entry = database.entries()[schedule.entry];
         const bool modelled = entry.status == TuningStatus::modelled;
         if (decided[modelled]) continue;
-        decided[modelled] = entry.chosen;
-        least[modelled] = entry.chosen ? *entry.cost : std::min(least[modelled], *entry.cost);
+        decided[modelled] = schedule.chosen.has_value();
+        least[modelled] = schedule.chosen ? *entry.cost : std::min(least[modelled], *entry.cost);
     }
     return least;
 }
@@ -149,7 +161,7 @@ std::string grade_options() {
 ScheduleLookup::Features ScheduleLookup::features_of(const PhaseConvolution &layer) {
     Features features;
     features.input_channels = std::log2(layer.channels_per_output());
-    features.output_channels = std::log2(layer.output_channels);
+    features.output_channels = std::log2(layer.kernel_output_channels());
     double outputs = 1;
     for (const PhaseAxis &axis : layer.axes) {
         features.dynamic = features.dynamic || axis.output_size == dynamic_size;
@@ -158,11 +170,11 @@ ScheduleLookup::Features ScheduleLookup::features_of(const PhaseConvolution &lay
     if (layer.batch != dynamic_size) outputs *= static_cast<double>(layer.batch);
     features.outputs = std::log2(outputs);
     for (const Activation &activation : layer.prologue)
-        features.epilogue += print(activation, layer.axes.size()) + " | ";
+        features.epilogue += print(activation) + " | ";
     features.epilogue += "convolution";
     for (const std::vector<EpilogueStage> *stages : {&layer.folded, &layer.epilogue}) {
         for (const EpilogueStage &stage : *stages)
-            features.epilogue += " | " + print(stage.operation, layer.axes.size());
+            features.epilogue += " | " + print(stage.operation);
     }
     return features;
 }
@@ -192,13 +204,15 @@ ScheduleLookup::ScheduleLookup(const Database &database) : database_(&database) 
         if (known == lowered.end()) known = lowered.emplace(first.layer, lower(database.layer(first))).first;
         const auto *layer = std::get_if<PhaseConvolution>(&known->second);
         if (layer == nullptr) continue; // another version could lower it
+        const std::vector<Standing> schedules = answering(database, latest(database, entries));
+        if (schedules.empty()) continue;
         Group group{entries[0],
                     database.layer_text(first),
                     features_of(*layer),
-                    answering(database, latest(database, entries)),
-                    {}};
-        if (group.entries.empty()) continue;
-        group.least_cost = least_costs(database, group.entries);
+                    {},
+                    least_costs(database, schedules)};
+        for (const Standing &schedule : schedules)
+            group.entries.push_back(schedule.entry);
         const std::string &instruction_set = database.instruction_set(first);
         kind_of_class[class_of(instruction_set, *layer)] = kind_of(instruction_set, *layer);
         classes_[class_of(instruction_set, *layer)].push_back(std::move(group));
@@ -285,6 +299,7 @@ LookupResult ScheduleLookup::find(const std::string &layer_text, const PhaseConv
     const std::vector<DatabaseEntry> &all = database_->entries();
     const int threads = context.machine.threads > 0 ? context.machine.threads : planned_threads;
     const auto fits = [&](const ScheduleRecord &schedule, bool same_layer) {
+        if (std::holds_alternative<Autoscheduled>(schedule.parameters)) return false;
         if (violated_constraint(layer, target, schedule)) return false;
         return same_layer || !unworthy(layer, target, schedule, threads);
     };

@@ -352,7 +352,7 @@ std::vector<Staging> stagings(const PhaseConvolution &layer, const ScheduleRecor
     if (const auto *columns = std::get_if<CpuColumns>(&record.parameters)) {
         // Rows slide through as many as one row of outputs reads, rounded up to a power of two.
         Staging staging = staged_input(layer, round_up(column_count(layer), columns->block()));
-        staging.extra[0] += columns->tile_x - 1 + columns->lanes - 1; // whole tiles of whole vectors
+        staging.extra[0] += columns->tile_x - 1 + columns->output_lanes - 1; // whole tiles, whole vectors
         std::int64_t kept = 1;
         while (kept < layer.y().halo() + 1)
             kept *= 2;
@@ -363,7 +363,11 @@ std::vector<Staging> stagings(const PhaseConvolution &layer, const ScheduleRecor
     const auto *channelwise = std::get_if<CpuChannelwise>(&record.parameters);
     if (channelwise == nullptr || layer.weights == WeightSource::none) return {};
     const bool planes = channelwise->lanes_along_x;
-    Staging staging = staged_input(layer, planes ? 1 : round_up(layer.input_channels, channelwise->lanes));
+    std::int64_t channels = round_up(layer.input_channels, channelwise->lanes);
+    if (layer.has_add()) // then the last vector of a pixel is not shifted inwards
+        channels =
+            std::max(channels, round_up(layer.output_channels, channelwise->lanes) * layer.shuffle_block());
+    Staging staging = staged_input(layer, planes ? 1 : channels);
     if (planes) staging.extra[0] += channelwise->lanes - 1; // whole vectors
     if (layer.weights == WeightSource::filter) {
         staging.scale[1] = staging.scale[2] = 0; // one row of outputs

@@ -105,6 +105,10 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (r.vectors < 1 || r.tile_x < 1 || r.rows < 1 || r.strip < 0 || r.unroll < 1)
         return "tile sizes must be at least 1";
     if (r.unroll > 16) return fmt::format("unroll must be at most 16, got {}", r.unroll);
+    if (r.output_lanes < 1 || r.output_lanes > target.vector_lanes ||
+        (r.output_lanes & (r.output_lanes - 1)) != 0)
+        return fmt::format("output_lanes must be a power of two up to {}, got {}", target.vector_lanes,
+                           r.output_lanes);
     // Each pixel, clamped to the image, has an address of its own: more of them spill (9 pixels of 3 vectors
     // ran at half the speed of 7).
     if (r.tile_x > 8) return fmt::format("tile_x must be at most 8, got {}", r.tile_x);
@@ -245,6 +249,7 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (r.thread_channels < 1 || r.thread_x < 1 || r.block_channels < 1 || r.block_x < 1 || r.block_y < 1 ||
         r.unroll < 1)
         return "tile sizes must be at least 1";
+    if (r.unroll > 16) return fmt::format("unroll must be at most 16, got {}", r.unroll);
     if (r.block_channels % r.thread_channels != 0) return "thread_channels must divide block_channels";
     if (r.block_x % r.thread_x != 0) return "thread_x must divide block_x";
     const std::int64_t threads =

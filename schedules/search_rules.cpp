@@ -305,6 +305,7 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
                    int threads) {
     const auto x = outputs(layer.x());
     const std::optional<std::int64_t> along = r.lanes_along_x ? x : std::optional(layer.output_channels);
+    const std::int64_t planes = r.lanes_along_x ? layer.output_channels : 1; // tasks of their own
     return first_of(
         [&] { return wasteful(kept(along, r.lanes), kept(along, std::min(4, target.vector_lanes))); },
         [&] { return needlessly_narrow(along, target, r.lanes); },
@@ -312,7 +313,7 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
             if (r.unroll_phases <= layer.x().phase_count()) return std::nullopt;
             return fmt::format("there are {} phases to unroll", layer.x().phase_count());
         },
-        [&] { return idle_threads(layer, task_shape({r}), 1, 1, threads); });
+        [&] { return idle_threads(layer, task_shape({r}), planes, planes, threads); });
 }
 
 // Threads come in warps of 32, and a multiprocessor hides the latency of memory with 256 of them or more.

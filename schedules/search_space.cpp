@@ -102,6 +102,7 @@ private:
     void offer_streaming_tasks(CpuDirect record) {
         const std::int64_t tiles = divide_up(outputs(layer_.y()).value_or(1), record.tile_y);
         record.split_blocks = true;
+        record.strip = 0;
         for (const std::int64_t parts : {1, 2, 4}) {
             if (parts > tiles) break;
             record.rows = static_cast<int>(divide_up(tiles, parts));
@@ -188,7 +189,8 @@ private:
                     continue;
                 }
                 tile.strip = 0;
-                for (tile.rows = 4; tile.rows <= useful(y, 64); tile.rows *= 4)
+                const bool low = useful(y, 8) < 8;
+                for (tile.rows = low ? 1 : 4; tile.rows <= useful(y, 64); tile.rows *= low ? 2 : 4)
                     offer({tile});
             }
         }
@@ -242,12 +244,12 @@ private:
     }
 
     void filtering() {
-        const bool by_lane = target_.multiply_by_lane && layer_.channels_per_output() % 4 == 0;
+        if (!filters_well(layer_, target_)) return;
         for_each_filter_tile([&](const FilterTile &filter_tile) {
             CpuFiltering tile{filter_tile};
             if (violated_constraint(layer_, target_, {tile})) return;
             tile.lanes = target_.vector_lanes;
-            tile.stage_lanes = by_lane ? 4 : 1;
+            tile.stage_lanes = target_.multiply_by_lane ? 4 : 1;
             tile.unroll = filtering_unroll(layer_, target_);
             for (const bool merge_phases : {false, true}) {
                 tile.merge_phases = merge_phases;

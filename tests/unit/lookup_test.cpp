@@ -233,6 +233,30 @@ TEST_F(Ladder, TheLatestChoiceAnswersElseTheFastest) {
     EXPECT_EQ(find().schedule, tile(4, 5));
 }
 
+TEST_F(Ladder, AChoiceHoldsThoughTheScheduleWasTimedAgain) {
+    shipped(example_chain, 1000);
+    shipped(example_chain, 950).schedule = tile(4, 5);
+    shipped(example_chain, 1000).chosen = true;
+    shipped(example_chain, 1010);
+    EXPECT_EQ(source(), "shipped.jsonl:4");
+    // until another one is chosen
+    shipped(example_chain, 960).schedule = tile(4, 5);
+    shipped_.back().chosen = true;
+    shipped(example_chain, 940);
+    EXPECT_EQ(source(), "shipped.jsonl:5");
+}
+
+TEST_F(Ladder, ChannelsCountByGroup) {
+    shipped("input(f32, 1x64x64x16) | conv(16, kernel=3, pad=1)");
+    EXPECT_EQ(find("input(f32, 1x64x64x64) | conv(64, kernel=3, pad=1, groups=4)").distance, 0);
+    EXPECT_GT(find("input(f32, 1x64x64x64) | conv(32, kernel=3, pad=1, groups=4)").distance, 0);
+}
+
+TEST_F(Ladder, AutoschedulersNeverAnswer) {
+    shipped().schedule = {Autoscheduled{"adams2019", 2}};
+    EXPECT_EQ(grade(), LookupGrade::analytic_default);
+}
+
 TEST_F(Ladder, AChoiceAnswersForItsNeighboursWhateverALuckyTimingSays) {
     shipped(twice_as_wide, 900).schedule = tile(4, 5);
     shipped(twice_as_wide, 500).schedule = tile(4, 4);

@@ -115,6 +115,9 @@ TEST(Constraints, CpuColumns) {
     check.expect("at least 1", [](CpuColumns &r) { r.strip = -1; });
     check.expect("at least 1", [](CpuColumns &r) { r.unroll = 0; });
     check.expect("at most 16, got 20", [](CpuColumns &r) { r.unroll = 20; });
+    for (const int lanes : {0, 3, 16})
+        check.expect("output_lanes must be a power of two",
+                     [lanes](CpuColumns &r) { r.output_lanes = lanes; });
     check.expect_for(depthwise, "sum over channels");
     check.expect_for("input(f32, 1x64x64x8) | conv(17, kernel=3)", "up to 16 output channels");
     check.expect_for("input(f32, 1x64x64x8) | conv(1, kernel=3, stride=1x2)", "every input pixel");
@@ -251,6 +254,7 @@ TEST(Constraints, GpuDirect) {
     check.expect("at least 1", [](GpuDirect &r) { r.thread_x = 0; });
     check.expect("at least 1", [](GpuDirect &r) { r.block_y = 0; });
     check.expect("at least 1", [](GpuDirect &r) { r.unroll = 0; });
+    check.expect("at most 16, got 17", [](GpuDirect &r) { r.unroll = 17; });
     check.expect("thread_channels must divide", [](GpuDirect &r) { r.thread_channels = 3; });
     check.expect("thread_x must divide", [](GpuDirect &r) { r.thread_x = 5; });
     check.expect("1088 threads, more than 1024", [](GpuDirect &r) { r.block_y = 17; });

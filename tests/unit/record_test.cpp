@@ -251,6 +251,7 @@ TEST(Stagings, OfColumnsAreARingOfRows) {
     record.lanes = 8;
     record.vectors = 5;
     record.tile_x = 3;
+    record.output_lanes = 8;
     // 48 columns in blocks of 40; a row of outputs reads 3 rows of pixels: 4 are kept; along the
     // row whole tiles of 3 and whole vectors of 8
     expect_staging(
@@ -309,6 +310,7 @@ TEST(StagedBytes, OfOtherFamilies) {
     record.vectors = 2;
     record.tile_x = 3;
     record.rows = 16;
+    record.output_lanes = 8;
     // 9 columns in a block of 16, 4 rows of them however many rows a task has
     EXPECT_EQ(staged_bytes(lowered("input(f32, 1x64x64x16) | conv(1, kernel=3)"), {record}),
               16 * (62 + 2 + 2 + 7) * 4 * 4);

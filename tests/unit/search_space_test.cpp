@@ -245,5 +245,49 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
     expect("fill no warps", reason("1x128x128x64) | bilinear_upsample(2)", "cuda", {GpuChannelwise{8, 2}}));
 }
 
+TEST(SearchSpace, HoldsTasksThatReadTheirWeightsOnce) {
+    const auto layer =
+        lowered("input(f32, 1x8x6x2048, numeric=exact) | transposed_conv(256, kernel=4, stride=2, pad=1)");
+    const SearchSpace space(layer, facts("avx512"));
+    for (const int vectors : {2, 4})
+        EXPECT_TRUE(space.find({CpuDirect{16, vectors, 6, 1, 0, 8, 2, 1, true}}).has_value()) << vectors;
+}
+
+TEST(SearchSpace, HoldsColumnsOfLowImages) {
+    for (const char *height : {"3", "4"}) {
+        const auto layer =
+            lowered(fmt::format("input(f32, 1x{}x64x64) | transposed_conv(3, kernel=4, stride=2, "
+                                "pad=1)",
+                                height));
+        const SearchSpace space(layer, facts("avx512"));
+        EXPECT_GT(std::ranges::count_if(space.points(),
+                                        [](const ScheduleRecord &record) {
+                                            return std::holds_alternative<CpuColumns>(record.parameters);
+                                        }),
+                  1)
+            << height;
+    }
+}
+
+TEST(SearchSpace, FiltersByLaneOnlyWhatTheDefaultWould) {
+    const auto filtered = [](const char *input) {
+        const auto layer =
+            lowered(fmt::format("input(f32, {}) | transposed_conv(64, kernel=4, stride=2, pad=1)", input));
+        const SearchSpace space(layer, facts("neon"));
+        return std::ranges::count_if(space.points(), [](const ScheduleRecord &record) {
+            return std::holds_alternative<CpuFiltering>(record.parameters);
+        });
+    };
+    EXPECT_GT(filtered("1x64x64x64"), 0);
+    EXPECT_EQ(filtered("1x64x64x62"), 0);
+    EXPECT_EQ(filtered("1x64x64x64, layout=nchw"), 0);
+    EXPECT_EQ(filtered("1x62x64x64, layout=nchw"), 0);
+}
+
+TEST(Worthiness, PlanesOfChannelsFirstTensorsAreTasks) {
+    const auto layer = lowered("input(f32, 1x64x8x32, layout=nchw) | bilinear_upsample(2)");
+    EXPECT_EQ(unworthy(layer, facts("avx512"), {CpuChannelwise{16, true, 2, 8}}).value_or(""), "");
+}
+
 } // namespace
 } // namespace unstride
