@@ -43,6 +43,7 @@ struct Failure {
 
 struct Counts {
     int drawn = 0, invalid = 0, refused = 0, built = 0, compared = 0;
+    int uncompared = 0;                 // built, and no sizes that are small enough were found
     std::map<std::string, int> reasons; // of refusals by lower(), numbers left out
 };
 
@@ -157,6 +158,7 @@ private:
             const auto checked = check_layer_in_child(*library, layer, seed);
             if (!checked) return Failure{layer, checked.error(), instruction_set, seed};
             counted.compared += *checked;
+            counted.uncompared += *checked == 0 ? 1 : 0;
         }
         return std::nullopt;
     }
@@ -174,8 +176,10 @@ private:
 };
 
 void print_counts(const Counts &counts) {
-    fmt::print("{} drawn, {} of invalid shapes, {} refused by the lowering, {} built, {} results compared\n",
-               counts.drawn, counts.invalid, counts.refused, counts.built, counts.compared);
+    fmt::print(
+        "{} drawn, {} of invalid shapes, {} refused by the lowering, {} built, {} results compared, {} "
+        "layers without any\n",
+        counts.drawn, counts.invalid, counts.refused, counts.built, counts.compared, counts.uncompared);
     std::vector<std::pair<int, std::string>> reasons;
     for (const auto &[reason, count] : counts.reasons)
         reasons.emplace_back(-count, reason);
@@ -222,6 +226,10 @@ int run(const Options &options) {
         failure = chains.run_layer(parsed.layers[0]);
     }
     print_counts(chains.counts());
+    if (!failure && chains.counts().compared == 0) {
+        fmt::print("FAILED: no result was compared\n");
+        return 1;
+    }
     if (!failure) return 0;
     print_failure(*failure);
     if (options.layer.empty() && !failure->instruction_set.empty()) {
