@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections import Counter
+from typing import NamedTuple
 
 from roof import roof_of
 from summary import groups, own_row, rival_of, timed
@@ -21,6 +23,9 @@ FIGURES = (
     ("peak_share", "share of the peak"),
     ("copy_share", "share of the rate of copying"),
 )
+
+
+NOT_MEASURED = "the layer or thread count is no part of this run"
 
 
 def anchor_name(row):
@@ -61,18 +66,25 @@ def threshold_of(source):
     return max(LEAST_THRESHOLD, 2 * source.get("noise_floor", 0))
 
 
-def write(document, path):
-    """How many layers and thread counts the file holds, and how many of them with a ratio to oneDNN."""
+def write(document, path, unsteady=False):
+    """How many layers and thread counts the file holds, and how many of them with a ratio to oneDNN.
+
+    A run that was not steady is written only if `unsteady` allows it, and marked."""
     source = document["sources"][0]
     figures = figures_of(document)
     if not figures:
         raise BaselineError("no layer has a figure to write: the run needs times of unstride")
+    if source.get("unsteady") and not unsteady:
+        raise BaselineError(
+            f"not steady: {source['unsteady']}; no baseline is written of such a run without --unsteady"
+        )
     baseline = {
         "schema": SCHEMA,
         "machine": source["machine"],
         "when": source.get("when", ""),
         "commit": source.get("commit", ""),
         "threshold": threshold_of(source),
+        "steady": not source.get("unsteady"),
         "layers": list(figures.values()),
     }
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -109,41 +121,107 @@ def read_for(machine, folder):
     )
 
 
-def lost_figures(before, after, threshold):
-    """How many figures of a layer both have, and a sentence for each that fell."""
-    compared, lost = 0, []
-    for figure, words in FIGURES:
-        if figure not in before or figure not in after:
-            continue
-        if figure == "ratio" and before["anchors"] != after["anchors"]:
-            continue  # other rivals, another ratio
-        compared += 1
-        if after[figure] < before[figure] * (1 - threshold):
-            lost.append(
-                f"{key_of(before)}: {words} fell from {before[figure]:.3f} to {after[figure]:.3f}, by more "
-                f"than {100 * threshold:.0f} %"
+def threads_of(baseline):
+    """The thread counts that a baseline holds."""
+    return sorted({entry["threads"] for entry in baseline["layers"]})
+
+
+class Loss(NamedTuple):
+    """A figure of a layer, (text, threads), that fell."""
+
+    layer: tuple
+    figure: str
+    words: str
+    before: float
+    after: float
+
+    @property
+    def key(self):
+        return key_of(dict(zip(("text", "threads"), self.layer)))
+
+    def __str__(self):
+        return f"{self.key}: {self.words} fell from {self.before:.3f} to {self.after:.3f}"
+
+
+class Comparison:
+    """Of a run with a baseline, layer by layer and thread count by thread count."""
+
+    def __init__(self, document, baseline, threshold):
+        self.baseline, self.threshold = baseline, threshold
+        self.compared = {}  # (layer, figure): what it is now
+        self.losses = []
+        self.failed = []  # keys that Unstride has no time for any more
+        self.not_compared = Counter()  # (figure, why)
+        now = figures_of(document)
+        measured = {key_of(row) for row in document["rows"]}
+        for before in baseline["layers"]:
+            key = key_of(before)
+            if key not in measured:
+                self.not_compared.update((figure, NOT_MEASURED) for figure, _ in FIGURES if figure in before)
+            elif key not in now:
+                self.failed.append(key)
+            else:
+                self.compare(before, now[key])
+
+    def compare(self, before, after):
+        for figure, words in FIGURES:
+            if figure not in before:
+                continue
+            if figure not in after:
+                self.not_compared[figure, f"the run has no {words}"] += 1
+            elif figure == "ratio" and before["anchors"] != after["anchors"]:
+                known, here = (", ".join(entry["anchors"]) for entry in (before, after))
+                self.not_compared[figure, f"the baseline's ratio is to {known}, the run's to {here}"] += 1
+            else:
+                layer = (before["text"], before["threads"])
+                self.compared[layer, figure] = after[figure]
+                if not after[figure] >= before[figure] * (1 - self.threshold):
+                    self.losses.append(Loss(layer, figure, words, before[figure], after[figure]))
+
+    def said(self):
+        """How much was compared, and why the rest was not."""
+        lines = [
+            f"{len(self.compared)} figures compared with the baseline, {len(self.losses)} fell by more than "
+            f"{100 * self.threshold:.0f} %"
+        ]
+        for why in dict.fromkeys(why for _, why in self.not_compared):
+            count = sum(number for (_, reason), number in self.not_compared.items() if reason == why)
+            lines.append(f"{count} figures of the baseline not compared: {why}")
+        return lines
+
+    def require_figures(self):
+        """BaselineError if the run has nothing to be judged by, or no ratio although the baseline has."""
+        if not self.compared:
+            raise BaselineError(
+                "nothing could be compared with the baseline; measure its layers and thread counts, or write it "
+                "anew with --write-baseline"
             )
-    return compared, lost
+        missed = any(figure == "ratio" and why != NOT_MEASURED for figure, why in self.not_compared)
+        if missed and not any(figure == "ratio" for _, figure in self.compared):
+            raise BaselineError(
+                "no ratio to oneDNN could be compared; measure the versions of the baseline, or write it anew "
+                "with --write-baseline"
+            )
+
+    def layers_lost(self):
+        """(text, threads) of each layer and thread count with a figure that fell."""
+        return {loss.layer for loss in self.losses}
+
+    def confirmed_by(self, again):
+        """(whether it is one, in words) of each loss; one that a second measurement tells nothing of stands."""
+        shown = {(loss.layer, loss.figure) for loss in again.losses}
+        for loss in self.losses:
+            figure = again.compared.get((loss.layer, loss.figure))
+            stands = figure is None or (loss.layer, loss.figure) in shown
+            said = "without a figure" if figure is None else f"{figure:.3f}"
+            yield stands, f"{loss}, measured again {said}"
 
 
-def losses(document, baseline):
-    """How many figures the run and the baseline both have, and a sentence for each that was lost."""
+def comparison(document, baseline):
     threshold = max(baseline["threshold"], threshold_of(document["sources"][0]))
     if threshold > MOST_THRESHOLD:
         raise BaselineError(
             f"too noisy to judge: only losses beyond {100 * threshold:.0f} % would count; "
             "measure on an idle machine"
         )
-    now, compared, lost = figures_of(document), 0, []
-    measured = {key_of(row) for row in document["rows"]}
-    for before in baseline["layers"]:
-        key = key_of(before)
-        if key not in measured:
-            continue
-        if key not in now:
-            lost.append(f"{key}: unstride has no time any more")
-            continue
-        count, fallen = lost_figures(before, now[key], threshold)
-        compared += count
-        lost += fallen
-    return compared, lost
+    return Comparison(document, baseline, threshold)

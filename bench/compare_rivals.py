@@ -7,6 +7,7 @@ See docs/benchmarks.md. Needs Python's standard library only; frameworks run in 
 """
 
 import argparse
+import copy
 import json
 import os
 import shlex
@@ -31,8 +32,8 @@ def parse_arguments(arguments):
         prog="scripts/bench.sh",
         description="Measures Unstride against other frameworks, each answer checked first.",
         epilog="Results: OUT/results.json, summary.md, report.md, report.html, end_to_end.html and with "
-        "--scaling scaling.html. Exit codes: 0 success, 1 a loss against the baseline or a failure of Unstride, "
-        "2 wrong usage or nothing to compare, 3 nothing could be measured, 130 interrupted.",
+        "--scaling scaling.html. Exit codes: 0 success, 1 a confirmed loss against the baseline or a failure of "
+        "Unstride, 2 wrong usage or nothing to compare, 3 nothing could be measured, 130 interrupted.",
     )
     add = parser.add_argument
     add(
@@ -53,7 +54,11 @@ def parse_arguments(arguments):
         help=f"what to measure: {','.join(RIVALS)} (default: all that is installed)",
     )
     add("--rival", action="append", default=[], metavar="NAME=COMMAND", help="one more contender")
-    add("--threads", metavar="LIST", help="thread counts (default: 1,2, as far as there are processors)")
+    add(
+        "--threads",
+        metavar="LIST",
+        help="thread counts (default: 1,2, as far as there are processors; with --check those of the baseline)",
+    )
     add("--quick", action="store_true", help="4 rounds of 3 samples instead of 8 of 5")
     add("--rounds", type=int, metavar="N")
     add("--samples", type=int, metavar="N", help="of a round")
@@ -67,19 +72,25 @@ def parse_arguments(arguments):
         nargs="?",
         const=os.path.join(SOURCE, "bench", "baselines"),
         metavar="DIR",
-        help="fail on losses against the baseline of this kind of machine",
+        help="fail on losses against the baseline of this kind of machine that a second measurement confirms",
     )
     add("--write-baseline", metavar="FILE", help="write this run's ratios as a baseline")
+    add(
+        "--unsteady",
+        action="store_true",
+        help="write a baseline of a run that was not steady too, and mark it",
+    )
     add("--programs", default=os.path.join(SOURCE, "build", "bin"), metavar="DIR", help=argparse.SUPPRESS)
     add("--python", default=sys.executable, metavar="PROGRAM", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
-        if options.threads is None:
+        if options.threads is None and not options.check:  # a baseline says which
             options.threads = default_threads(len(os.sched_getaffinity(0)), options.scaling)
-        options.threads = [int(count) for count in options.threads.split(",")]
+        if options.threads is not None:
+            options.threads = [int(count) for count in options.threads.split(",")]
     except ValueError:
         parser.error(f"--threads: expected numbers such as 1,2, got '{options.threads}'")
-    if min(options.threads) < 1 or len(set(options.threads)) < len(options.threads):
+    if options.threads and (min(options.threads) < 1 or len(set(options.threads)) < len(options.threads)):
         parser.error("--threads: counts are positive and none stands twice")
     try:
         options.budget = seconds_of(options.budget) if options.budget else None
@@ -107,7 +118,7 @@ def default_threads(processors, scaling_too):
     return ",".join(map(str, sorted(counts)))
 
 
-def report(options, folder, rows):
+def derived(options, folder, rows):
     """The result with all that `unstride compare` derives, which also writes report.md and report.html."""
     results = os.path.join(folder, "results.json")
     compare = [os.path.join(options.programs, "unstride"), "compare", results, "--quiet"]
@@ -116,12 +127,16 @@ def report(options, folder, rows):
     for form in ("md", "html", "json"):
         subprocess.run([*compare, "--format", form, "-o", os.path.join(folder, f"report.{form}")], check=True)
     with open(os.path.join(folder, "report.json"), encoding="utf-8") as file:
-        derived = json.load(file)
+        more_of_rows = json.load(file)["rows"]
     os.remove(os.path.join(folder, "report.json"))
     with open(results, encoding="utf-8") as file:
         document = json.load(file)
-    for row, more in zip(document["rows"], derived["rows"]):  # same rows, same order
+    for row, more in zip(document["rows"], more_of_rows):  # same rows, same order
         row["derived"] = more["derived"]
+    return document
+
+
+def report(options, folder, document):
     write_text(os.path.join(folder, "end_to_end.html"), end_to_end.page(document))
     if options.scaling:
         write_text(os.path.join(folder, "scaling.html"), scaling.page(document))
@@ -130,10 +145,49 @@ def report(options, folder, rows):
         text += scaling.markdown(document)
     write_text(os.path.join(folder, "summary.md"), text)
     print(text)
-    return document
 
 
-def verdict(options, document):
+def close(measurement):
+    measurement.close()
+    shutil.rmtree(measurement.work, ignore_errors=True)
+
+
+def measure_again(options, only):
+    """The result of measuring some (text, threads) of a run once more, into a folder of its own."""
+    options = copy.copy(options)
+    options.out, options.resume, options.budget = os.path.join(options.out, "again"), False, None
+    measurement = Measurement(options)
+    try:
+        measurement.run(only)
+        return derived(options, measurement.folder, measurement.rows)
+    finally:
+        close(measurement)
+
+
+def check(document, known, measure_again):
+    """Whether no loss against a baseline is confirmed. `measure_again` answers the result of a second measurement
+    of these (text, threads)."""
+    if not known.get("steady", True):
+        say("the baseline was written of a run that was not steady")
+    result = baselines.comparison(document, known)
+    for line in result.said():
+        say(line)
+    for key in result.failed:
+        say(f"loss: {key}: unstride has no time any more")
+    failed = bool(result.failed)
+    if result.losses:
+        say(f"measuring again what fell: {'; '.join(dict.fromkeys(loss.key for loss in result.losses))}")
+        again = baselines.Comparison(measure_again(result.layers_lost()), known, result.threshold)
+        for stands, text in result.confirmed_by(again):
+            say(f"{'loss' if stands else 'no loss'}: {text}")
+            failed = failed or stands
+    if failed:
+        return False
+    result.require_figures()
+    return True
+
+
+def verdict(options, document, known=None, measure_again=None):
     """The exit code of a run that measured."""
     code = 0
     own = [row for row in document["rows"] if row["rival"] == summary.OWN]
@@ -143,23 +197,13 @@ def verdict(options, document):
             say(f"{where}: unstride: {row['status']}: {row.get('detail', '')}")
             code = 1
     if options.write_baseline:
-        figures, ratios = baselines.write(document, options.write_baseline)
+        figures, ratios = baselines.write(document, options.write_baseline, options.unsteady)
         say(
             f"wrote {options.write_baseline}: {figures} layers and thread counts, "
             f"{ratios} with oneDNN's ratio"
         )
-    if options.check:
-        known = baselines.read_for(document["sources"][0]["machine"], options.check)
-        compared, lost = baselines.losses(document, known)
-        for loss in lost:
-            say(f"loss: {loss}")
-        say(f"{compared} figures compared with the baseline, {len(lost)} lost")
-        if lost:
-            code = 1
-        elif compared == 0:
-            raise baselines.BaselineError(
-                "the baseline has none of these layers and thread counts; write it anew with --write-baseline"
-            )
+    if known and not check(document, known, measure_again):
+        code = 1
     return code
 
 
@@ -169,7 +213,9 @@ def main(arguments):
     try:
         measurement = Measurement(options)
         measurement.run()
-        return verdict(options, report(options, measurement.folder, measurement.rows))
+        document = derived(options, measurement.folder, measurement.rows)
+        report(options, measurement.folder, document)
+        return verdict(options, document, measurement.baseline, lambda only: measure_again(options, only))
     except (UsageError, JournalError, baselines.BaselineError) as error:
         say(f"error: {error}")
         return 2
@@ -184,8 +230,7 @@ def main(arguments):
         return 3
     finally:
         if measurement:
-            measurement.close()
-            shutil.rmtree(measurement.work, ignore_errors=True)
+            close(measurement)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,18 @@ def finished_lines(path):
         return [json.loads(line) for line in file if line.endswith(b"\n")]
 
 
+def differences(before, now, of=""):
+    """What two runs do not have in common, in words; of a table only the entries that differ."""
+    texts = []
+    for key in {**before, **now}:
+        was, is_now = before.get(key), now.get(key)
+        if isinstance(was, dict) and isinstance(is_now, dict):
+            texts += differences(was, is_now, f"{of}{key} of ")
+        elif was != is_now:
+            texts.append(f"{of}{key} was {was} and is {is_now}")
+    return texts
+
+
 class Journal:
     """`entries` holds the finished layers of the run that is continued."""
 
@@ -38,12 +50,10 @@ class Journal:
             before = lines[0]["run"] if lines else identity
         except (ValueError, KeyError, TypeError):
             raise JournalError(f"{self.path} is no journal of a run; remove it") from None
-        differing = [key for key in identity if before.get(key) != identity[key]]
-        if differing:
-            was = ", ".join(f"{key} was {before.get(key)} and is {identity[key]}" for key in differing)
+        if changed := differences(before, identity):
             raise JournalError(
-                f"{self.path} cannot be continued: {was}; start anew without --resume, or choose another "
-                "--out"
+                f"{self.path} cannot be continued: {', '.join(changed)}; start anew without --resume, or "
+                "choose another --out"
             )
         return lines[1:]
 

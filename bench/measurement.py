@@ -1,6 +1,7 @@
 """One run: every layer's contenders, checked, then timed in turns, and the result file."""
 
 import datetime
+import hashlib
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import statistics
 import subprocess
 import time
 
+import baseline as baselines
 from budget import Budget
 from contender_process import ContenderProcess, Failure
 from journal import Journal
@@ -20,7 +22,7 @@ from unstride_library import UnstrideLibrary
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-SLOW_CALL_NS = 0.25e9  # calls beyond this are timed once a round
+SLOW_CALL_NS = 0.25e9  # warm calls beyond this are timed once a round
 BUSY_LOAD = 0.5  # average length of the run queue
 STEADY_SHARE = 0.9  # of its multiply-adds a steady clock keeps
 LEAST_FAR_BYTES = 128 << 20  # that are beyond all caches
@@ -58,6 +60,7 @@ class Contender:
         self.name = " ".join(part for part in parts if part)
         self.process, self.failure = None, None
         self.facts, self.rounds, self.cold, self.correct = {}, [], [], None
+        self.slow = False  # a warm call takes so long that one a round is enough
 
     def close(self):
         if self.process:
@@ -84,7 +87,11 @@ class Measurement:
         if load > BUSY_LOAD:
             say(f"other programs are running (load {load:.1f}); times will scatter, those of threads most")
         self.processors = distinct_cores(os.sched_getaffinity(0))
-        if max(options.threads) > len(self.processors):
+        self.baseline = None
+        if options.check:
+            self.baseline = baselines.read_for(self.machine["source"]["machine"], options.check)
+        self.threads = options.threads or baselines.threads_of(self.baseline)
+        if max(self.threads) > len(self.processors):
             raise UsageError(f"--threads: this process may use {len(self.processors)} processors only")
         self.random = random.Random(SEED)
         self.caches = cache_sizes()
@@ -101,11 +108,21 @@ class Measurement:
             "machine": source["machine"],
             "tool": source["tool"],
             "commit": self.commit,
+            "changes": changes_of_source() if self.commit.endswith("-dirty") else "",
             "contenders": sorted(self.rivals),
+            "versions": self.versions(),
             "rounds": self.options.rounds,
             "samples": self.options.samples,
             "min_ms": self.options.min_ms,
         }
+
+    def versions(self):
+        """Of each rival, or why it has none; Unstride's is the commit's."""
+        versions = {}
+        for rival in sorted(self.rivals.keys() - {"unstride"}):
+            identity = self.identity(rival, self.rivals[rival])
+            versions[rival] = identity.detail if isinstance(identity, Failure) else identity.get("version")
+        return versions
 
     @property
     def rows(self):
@@ -134,13 +151,18 @@ class Measurement:
                     chosen.append((file, layer))
         return chosen
 
-    def run(self):
+    def run(self, only=None):
+        """Measures every layer at every thread count, or those of `only`, (text, threads) each."""
         done = {(entry["text"], entry["threads"]) for entry in self.journal.entries}
         work = [
             (
                 file,
                 layer["name"],
-                [count for count in self.options.threads if (layer["text"], count) not in done],
+                [
+                    count
+                    for count in self.threads
+                    if (layer["text"], count) not in done and (only is None or (layer["text"], count) in only)
+                ],
             )
             for file, layer in self.chosen_layers()
         ]
@@ -290,6 +312,12 @@ class Measurement:
         facts.update(first_call_ns=reply["first_call_ns"], process_peak_bytes=process.peak_bytes())
         if facts["library"]:
             facts["shipped_bytes"] = process.shipped_bytes(facts["library"])
+        contender.slow = facts["first_call_ns"] > SLOW_CALL_NS and self.warm_call(process) > SLOW_CALL_NS
+
+    def warm_call(self, process):
+        """Nanoseconds of a call after the first, which also touches new memory and sets up what is left to it."""
+        message = {"command": "sample", "min_ms": 0.0, "warm_ms": 0.0, "count": 1}
+        return process.request(message, self.options.timeout)["ns"][0]
 
     def sample_rounds(self, contenders, threads, until):
         """As many rounds as are asked for; those in which the host took processors away are made again, at most
@@ -341,17 +369,16 @@ class Measurement:
         return min(max(2 * max(self.caches.values(), default=0), least), MOST_FAR_BYTES)
 
     def sample(self, contender):
-        slow = contender.facts["first_call_ns"] > SLOW_CALL_NS
         message = {
             "command": "sample",
             "min_ms": self.options.min_ms,
-            "warm_ms": 0.0 if slow else 3 * self.options.min_ms,
-            "count": 1 if slow else self.options.samples,
+            "warm_ms": 0.0 if contender.slow else 3 * self.options.min_ms,
+            "count": 1 if contender.slow else self.options.samples,
         }
         try:
             contender.process.resume()
             contender.rounds.append(contender.process.request(message, self.options.timeout)["ns"])
-            if not slow or not contender.cold:  # beside so long a call caches do not matter
+            if not contender.slow or not contender.cold:  # beside so long a call caches do not matter
                 message = {
                     "command": "cold",
                     "count": 1,
@@ -436,7 +463,7 @@ class Measurement:
             "caches": self.caches,
             "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "command": "scripts/bench.sh --threads "
-            + ",".join(map(str, options.threads))
+            + ",".join(map(str, self.threads))
             + (" --scaling" if options.scaling else "")
             + (" --quick" if options.quick else ""),
             "protocol": {
@@ -509,6 +536,13 @@ def commit_of_source():
     except OSError:
         return ""
     return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def changes_of_source():
+    """Tells trees apart that differ from the same commit."""
+    command = ["git", "-C", SOURCE, "diff", "HEAD"]
+    difference = subprocess.run(command, capture_output=True, check=False).stdout
+    return hashlib.sha256(difference).hexdigest()[:12]
 
 
 def write_text(path, text):

@@ -39,8 +39,8 @@ def own_row(rows):
 
 
 def rewritten(row):
-    """Whether a rival runs a dense matrix of bilinear weights as the layer of fewer weights that it amounts to."""
-    return "(by channel" in row["contender"]["name"]
+    """Whether a rival runs a layer of fewer products that its own amounts to."""
+    return any(form in row["contender"]["name"] for form in ("(by channel", "(folded"))
 
 
 def best_of(rows, as_written=False):

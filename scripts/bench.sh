@@ -25,32 +25,43 @@ say() { printf 'bench: %s\n' "$*" >&2; }
 fail() { printf 'bench: error: %s\n' "$*" >&2; exit 1; }
 
 # pip_install FILE [OPTION]...: all at once, or where that fails one by one, so that a framework without a wheel
-# for this system leaves only itself out. Answers whether all is there.
+# for this system leaves only itself out. Adds what cannot be installed to `missing`.
+missing=()
 pip_install() {
     local file=$1
     local pip=("$environment/bin/python" -m pip install --quiet --disable-pip-version-check --no-input)
     shift
     say "installing $file into $environment"
     "${pip[@]}" "$@" -r "$file" && return
-    local requirement complete=true
+    local requirement
     while read -r requirement; do
-        "${pip[@]}" "$@" "$requirement" </dev/null && continue
-        say "cannot install $requirement; what needs it is left out"
-        complete=false
+        "${pip[@]}" "$@" "$requirement" </dev/null || missing+=("$requirement")
     done < <(grep -v '^#' "$file")
-    $complete
 }
 
-# A copy of what the environment was made from lies in it; without one, the next run tries again.
+# What the environment was made from lies in it, and what of that could not be installed: only other requirements
+# are tried again. What else was installed there stays.
 install_frameworks() {
     local list=bench/rivals/requirements.txt openmp=bench/rivals/requirements-openmp.txt
-    cat "$list" "$openmp" | cmp -s - "$environment/requirements.txt" &&
-        "$environment/bin/python" -c '' 2>/dev/null && return
-    "$python" -m venv --clear "$environment" || fail "$python cannot make $environment"
-    local complete=true
-    pip_install "$list" || complete=false
-    pip_install "$openmp" --no-deps --ignore-installed --prefix "$PWD/$environment/onednn_openmp" || complete=false
-    if $complete; then cat "$list" "$openmp" >"$environment/requirements.txt"; fi
+    local made_from=$environment/requirements.txt absent=$environment/missing.txt
+    "$environment/bin/python" -c '' 2>/dev/null ||
+        "$python" -m venv --clear "$environment" || fail "$python cannot make $environment"
+    if ! cat "$list" "$openmp" | cmp -s - "$made_from"; then
+        "$environment/bin/python" -m ensurepip >/dev/null 2>&1 || true # of an environment that was cut short
+        rm -rf "$environment/onednn_openmp"
+        pip_install "$list"
+        pip_install "$openmp" --no-deps --ignore-installed --prefix "$PWD/$environment/onednn_openmp"
+        : >"$absent"
+        if ((${#missing[@]} > 0)); then printf '%s\n' "${missing[@]}" >"$absent"; fi
+        # Where nothing at all came the network is missing.
+        if ((${#missing[@]} < $(cat "$list" "$openmp" | grep -cv '^#'))); then
+            cat "$list" "$openmp" >"$made_from"
+        fi
+    fi
+    if [[ -s $absent ]]; then
+        say "could not be installed, and what needs it is left out: $(paste -sd ' ' "$absent")"
+        say "to try again remove $environment/requirements.txt"
+    fi
 }
 
 # Whether --rivals names only what needs no framework.

@@ -275,7 +275,22 @@ class LiteRt:
         for details, array in zip(self.interpreter.get_input_details(), inputs):
             self.interpreter.set_tensor(details["index"], array.reshape(details["shape"]))
         self.run = self.interpreter.invoke
-        return "XNNPACK"
+        return self.kernels()
+
+    def kernels(self):
+        """Whose kernels run. The interpreter lists what it handed to XNNPACK as further operators, DELEGATE each."""
+        try:
+            operators = self.interpreter._get_ops_details()
+        except AttributeError:  # a version that does not tell
+            return "XNNPACK by default"
+        delegates = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
+        if not delegates:
+            return "built-in kernels"
+        read, written = ({int(t) for d in delegates for t in d[side]} for side in ("inputs", "outputs"))
+        whole = all(details["index"] in read for details in self.interpreter.get_input_details()) and all(
+            details["index"] in written for details in self.interpreter.get_output_details()
+        )
+        return "XNNPACK" if whole and len(delegates) == 1 else "XNNPACK and built-in kernels"
 
     def output(self):
         result = self.interpreter.get_tensor(self.interpreter.get_output_details()[0]["index"])

@@ -1,4 +1,8 @@
-"""ncnn in f32 from Python, by a network text and weights of its own."""
+"""ncnn in f32 from Python, by a network text and weights of its own.
+
+Tensors come packed as the first layer takes them and stay packed as the last one leaves them; the memory of blobs
+is kept from call to call. An activation behind a convolution is part of it, as ncnn's converters make it.
+"""
 
 import glob
 import os
@@ -10,7 +14,12 @@ import numpy
 from protocol import Unsupported, serve
 from tensors import Tensors, refuse_unless
 
-AXES = {1: "w", 2: "hw", 3: "dhw"}  # slowest first
+# Beyond the life of every net and result: a pool must be empty when it ends. Blobs are allocated by one thread.
+BLOBS, WORKSPACE = ncnn.UnlockedPoolAllocator(), ncnn.PoolAllocator()
+PACKED = 1  # of `extract`: the result as it is
+
+# What a convolution does itself: its number in ncnn, and what is told of it.
+ACTIVATIONS = {"relu": (1, ()), "leaky_relu": (2, ("a",)), "clamp": (3, ("a", "b")), "sigmoid": (4, ())}
 
 
 class NetworkWriter:
@@ -40,7 +49,7 @@ class NetworkWriter:
             lines.append(" ".join([kind, f"l{number}", str(len(inputs)), "1", *inputs, output, *words]))
         return f"7767517\n{len(lines)} {len(lines)}\n" + "\n".join(lines) + "\n"
 
-    def convolution(self, stage, bias):
+    def convolution(self, stage, bias, activation):
         axes = len(stage["kernel"])
         transposed = stage["kind"] == "transposed_conv"
         groups, ci, co = stage["groups"], stage["input"]["channels"], stage["output_channels"]
@@ -59,6 +68,10 @@ class NetworkWriter:
         parameters = {0: co, 5: int(bias), 6: weights.size}
         if groups > 1:
             parameters[7] = groups
+        if activation:
+            kind, names = ACTIVATIONS[activation["kind"]]
+            numbers = [f"{activation[name]:e}" for name in names]
+            parameters.update({9: kind, -23310: ",".join([str(len(numbers)), *numbers])})
         for axis in range(axes):
             for key, place in places[axis].items():
                 if key in stage:
@@ -71,16 +84,9 @@ class NetworkWriter:
     def resize(self, stage):
         refuse_unless(len(stage["factor"]) == 2, "ncnn resizes images only")
         nearest = stage["kind"] == "nearest_upsample"
-        height, width = stage["factor"]
-        self.layer(
-            "Interp",
-            {
-                0: 1 if nearest else 2,
-                1: f"{height:.1f}",
-                2: f"{width:.1f}",
-                6: int(stage.get("corners") == "aligned"),
-            },
-        )
+        height, width = stage["output"]["spatial"]
+        aligned = int(stage.get("corners") == "aligned")
+        self.layer("Interp", {0: 1 if nearest else 2, 3: height, 4: width, 6: aligned})
 
     def stage(self, stage):
         kind, channels = stage["kind"], stage["output"]["channels"]
@@ -111,6 +117,28 @@ class NetworkWriter:
             raise Unsupported(f"{kind} has no ncnn layer here")
 
 
+def net_of(threads):
+    net = ncnn.Net()
+    options = net.opt
+    options.num_threads = threads
+    options.use_vulkan_compute = options.use_fp16_packed = options.use_fp16_storage = False
+    options.use_fp16_arithmetic = options.use_bf16_storage = False
+    options.blob_allocator, options.workspace_allocator = BLOBS, WORKSPACE
+    return net
+
+
+def packing_of(channels, threads):
+    """How many of so many channels ncnn puts side by side on this machine: what it does to hand them to a layer."""
+    net = net_of(threads)
+    net.load_param_mem("7767517\n2 2\nInput in 0 1 in\nReLU out 1 1 in out\n")
+    extractor = net.create_extractor()
+    extractor.input("in", ncnn.Mat(numpy.zeros([channels, 1, 1], numpy.float32)).clone())
+    code, result = extractor.extract("out", PACKED)
+    if code != 0:
+        raise RuntimeError(f"extract answered {code}")
+    return result.elempack
+
+
 class Ncnn:
     name = "ncnn"
     version = ncnn.__version__
@@ -120,21 +148,8 @@ class Ncnn:
     def load(self, problem, form, variant, threads):
         refuse_unless(problem["input"]["batch"] == 1, "ncnn computes one image at a time")
         self.tensors = Tensors(problem, form, "nchw")
-        writer = NetworkWriter(self.tensors)
-        stages, number = self.tensors.computed, 0
-        while number < len(stages):
-            bias = number + 1 < len(stages) and stages[number + 1]["kind"] == "bias"
-            if stages[number]["kind"] in ("conv", "transposed_conv"):
-                writer.convolution(stages[number], bias)
-                number += 1 if bias else 0
-            else:
-                writer.stage(stages[number])
-            number += 1
-        self.net = ncnn.Net()
-        options = self.net.opt
-        options.num_threads = threads
-        options.use_vulkan_compute = options.use_fp16_packed = options.use_fp16_storage = False
-        options.use_fp16_arithmetic = options.use_bf16_storage = False
+        writer = self.network()
+        self.net = net_of(threads)
         with tempfile.TemporaryDirectory() as folder:
             for name, content in (("net.param", writer.text().encode()), ("net.bin", writer.weights)):
                 with open(os.path.join(folder, name), "wb") as file:
@@ -145,22 +160,48 @@ class Ncnn:
             refuse_unless(
                 self.net.load_model(os.path.join(folder, "net.bin")) == 0, "ncnn refuses the weights"
             )
-        self.input = ncnn.Mat(self.tensors.input[0]).clone()
-        self.add = None if self.tensors.add is None else ncnn.Mat(self.tensors.add[0]).clone()
-        self.last = writer.blobs[-1]
+        self.threads = threads
+        self.input = self.packed("input", self.tensors.input)
+        self.add = None if self.tensors.add is None else self.packed("add", self.tensors.add)
+        self.last, self.result = writer.blobs[-1], None
         return ", ".join(kind for kind, *_ in writer.layers if kind != "Input")
 
+    def network(self):
+        writer, stages, number = NetworkWriter(self.tensors), self.tensors.computed, 0
+        while number < len(stages):
+            stage, number = stages[number], number + 1
+            if stage["kind"] not in ("conv", "transposed_conv"):
+                writer.stage(stage)
+                continue
+            bias = number < len(stages) and stages[number]["kind"] == "bias"
+            number += bias
+            activated = number < len(stages) and stages[number]["kind"] in ACTIVATIONS
+            writer.convolution(stage, bias, stages[number] if activated else None)
+            number += activated
+        return writer
+
+    def packed(self, blob, array):
+        """A tensor as the layer that reads it would have it handed."""
+        mat = ncnn.Mat(array[0]).clone()
+        number = self.net.blobs()[self.net.input_indexes()[self.net.input_names().index(blob)]].consumer
+        if not self.net.layers()[number].support_packing:
+            return mat
+        packing = packing_of(array.shape[1], self.threads)
+        return ncnn.convert_packing(mat, packing) if packing > 1 else mat
+
     def run(self):
+        self.result = None  # its memory is for the next
         extractor = self.net.create_extractor()
         extractor.input("input", self.input)
         if self.add is not None:
             extractor.input("add", self.add)
-        code, self.result = extractor.extract(self.last)
+        code, self.result = extractor.extract(self.last, PACKED)
         if code != 0:
             raise RuntimeError(f"extract answered {code}")
 
     def output(self):
-        return self.tensors.result(numpy.array(self.result)[None])
+        plain = ncnn.convert_packing(self.result, 1)
+        return self.tensors.result(numpy.array(plain)[None])
 
 
 if __name__ == "__main__":

@@ -190,10 +190,15 @@ json prepare(const json &request) {
                     {"compulsory_bytes", work.compulsory_bytes},
                     {"files", files},
                     {"forms", json::array()}};
-    for (const Form &form : forms_of(layer)) {
+    const std::string weights = files.contains("weights")
+                                    ? value_or_throw(read_file(std::string(files.at("weights"))))
+                                    : std::string();
+    std::vector<float> numbers(weights.size() / sizeof(float));
+    std::memcpy(numbers.data(), weights.data(), numbers.size() * sizeof(float));
+    for (const Form &form : forms_of(layer, numbers)) {
         const std::size_t number = problem.at("forms").size();
-        const fs::path weights = folder / fmt::format("{}.weights{}", name, number);
-        problem.at("forms").push_back(form_json(form, files, weights.string()));
+        const fs::path own = folder / fmt::format("{}.weights{}", name, number);
+        problem.at("forms").push_back(form_json(form, files, own.string()));
     }
     const std::string path = (folder / (name + ".json")).string();
     if (auto written = write_file_atomically(path, problem.dump(1)); !written)

@@ -1,4 +1,5 @@
-"""PyTorch's functions in inference mode, on channels-first and channels-last tensors."""
+"""PyTorch in inference mode, on channels-first and channels-last tensors: its functions one by one, and the same
+as a frozen TorchScript module, which may prepare its weights beforehand."""
 
 import glob
 import os
@@ -10,12 +11,26 @@ from protocol import Unsupported, serve
 from tensors import Tensors, refuse_unless
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+PROFILED_CALLS = 3  # after which TorchScript no longer compiles
+
+
+class Layer(torch.nn.Module):
+    """Functions one after the other, None for the sum with the second input."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, value, other=None):
+        for step in self.steps:
+            value = torch.add(value, other) if step is None else step(value)
+        return value
 
 
 class Torch:
     name = "torch"
     version = torch.__version__
-    variants = ["nchw", "nhwc"]
+    variants = ["nchw", "nhwc", "frozen nchw", "frozen nhwc"]
     library = next(
         iter(glob.glob(os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so"))), None
     )
@@ -23,23 +38,34 @@ class Torch:
     def load(self, problem, form, variant, threads):
         torch.set_num_threads(threads)
         self.tensors = Tensors(problem, form, "nchw")
-        self.last = variant == "nhwc"
+        self.last = variant.endswith("nhwc")
         refuse_unless(
             not self.last or self.tensors.input.ndim in CHANNELS_LAST,
             "PyTorch has channels last for two and three dimensions only",
         )
-        source = self.arranged(self.tensors.input)
-        steps = self.steps()
+        inputs = [
+            self.arranged(array) for array in (self.tensors.input, self.tensors.add) if array is not None
+        ]
+        layer = Layer(self.steps()).eval()
+        if variant.startswith("frozen"):
+            layer = self.frozen(layer, inputs)
 
         def run():
-            value = source
             with torch.inference_mode():
-                for step in steps:
-                    value = step(value)
-            self.result = value
+                self.result = layer(*inputs)
 
         self.run = run
-        return ""
+        return "TorchScript" if variant.startswith("frozen") else "eager"
+
+    @staticmethod
+    def frozen(layer, inputs):
+        with torch.no_grad():
+            traced = torch.jit.trace(layer, tuple(inputs), check_trace=False)
+            layer = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+        with torch.inference_mode():
+            for _ in range(PROFILED_CALLS):
+                layer(*inputs)
+        return layer
 
     def arranged(self, array):
         tensor = torch.from_numpy(array)
@@ -83,8 +109,7 @@ class Torch:
             values = torch.from_numpy(getattr(self.tensors, kind)).reshape([1, -1] + [1] * (rank - 2))
             return (lambda x: x + values) if kind == "bias" else (lambda x: x * values)
         if kind == "add":
-            other = self.arranged(self.tensors.add)
-            return lambda x: torch.add(x, other)
+            return None
         if kind == "prelu":
             slopes = torch.from_numpy(self.tensors.prelu)
             return lambda x: functional.prelu(x, slopes)

@@ -3,10 +3,12 @@
 driver_test.py PROGRAMS [UNITTEST ARGUMENT]...; PROGRAMS is the folder of the built programs.
 """
 
+import glob
 import json
 import os
 import random
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ import time
 import types
 import unittest
 import unittest.mock
+import zipfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BENCH = os.path.join(HERE, "..", "..", "bench")
@@ -66,8 +69,7 @@ class Folder(unittest.TestCase):
             PROGRAMS,
             "--layers",
             only or os.path.join(HERE, "tiny.layers"),
-            "--threads",
-            threads,
+            *(["--threads", threads] if threads else []),
             "--rounds",
             "2",
             "--samples",
@@ -263,7 +265,7 @@ class RealRivals(Folder):
         folder = os.path.join(self.folder, "baselines")
         path = os.path.join(folder, "here.json")
         steady = ["--rivals", "unstride", "--rounds", "8", "--samples", "5", "--min-ms", "0.5"]
-        self.drive(*steady, "--write-baseline", path)
+        self.drive(*steady, "--write-baseline", path, "--unsteady")
         with open(path, encoding="utf-8") as file:
             written = json.load(file)
         written["threshold"] = 0.05  # the verdict is tested, not how quiet this machine is
@@ -272,14 +274,16 @@ class RealRivals(Folder):
         with open(self.journal, "w", encoding="utf-8") as file:
             for line in lines:
                 file.write(json.dumps({**line, "noise": 0.01} if "noise" in line else line) + "\n")
-        for factor, code, said in ((0.01, 0, "0 lost"), (100, 1, "share of the peak fell from")):
+        for factor, code, said in ((0.01, 0, "0 fell"), (100, 1, "loss: input(f32, 1x5x6x8)")):
             changed = json.loads(json.dumps(written))
             for entry in changed["layers"]:
                 entry["peak_share"] *= factor
             with open(path, "w", encoding="utf-8") as file:
                 json.dump(changed, file)
-            self.drive(*steady, "--resume", "--check", folder, code=code)
+            result = self.drive(*steady, "--resume", "--check", folder, code=code, threads=None)
             self.assertIn(said, self.output.stderr)
+            self.assertEqual({row["threads"] for row in result["rows"]}, {1})
+        self.assertTrue(os.path.exists(os.path.join(self.folder, "out", "again", "results.json")))
         written["machine"]["model"] = "another"
         with open(path, "w", encoding="utf-8") as file:
             json.dump(written, file)
@@ -304,6 +308,69 @@ class RealRivals(Folder):
     def text_of(self, name):
         with open(os.path.join(self.folder, "out", name), encoding="utf-8") as file:
             return file.read()
+
+
+class Installation(unittest.TestCase):
+    """scripts/bench.sh in a tree of its own, with requirements that lie there."""
+
+    REQUIREMENTS = "# comment\nthere-1.0-py3-none-any.whl\nabsent-1.0-py3-none-any.whl\n"
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = folder.name
+        for name in ("scripts", "bench/rivals"):
+            os.makedirs(os.path.join(self.root, name))
+        shutil.copy(os.path.join(BENCH, "..", "scripts", "bench.sh"), os.path.join(self.root, "scripts"))
+        self.write("bench/compare_rivals.py", "")
+        self.write("bench/rivals/requirements.txt", self.REQUIREMENTS)
+        self.write("bench/rivals/requirements-openmp.txt", "")
+        for name in ("there", "more"):
+            self.make_wheel(name)
+
+    def write(self, name, text):
+        with open(os.path.join(self.root, name), "w", encoding="ascii") as file:
+            file.write(text)
+
+    def make_wheel(self, name):
+        with zipfile.ZipFile(os.path.join(self.root, f"{name}-1.0-py3-none-any.whl"), "w") as wheel:
+            info = f"{name}-1.0.dist-info"
+            wheel.writestr(f"{name}.py", "")
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/RECORD", "")
+
+    def bench(self):
+        done = subprocess.run(
+            ["bash", os.path.join(self.root, "scripts", "bench.sh")],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "UNSTRIDE_BENCH_BUILD": "build", "PIP_NO_INDEX": "1"},
+        )
+        if "cannot make .venv-bench" in done.stderr:
+            self.skipTest("Python makes no environments here")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stderr
+
+    def modules(self):
+        packages = glob.glob(os.path.join(self.root, ".venv-bench/lib/python*/site-packages"))[0]
+        return {name for name in ("there", "more", "own") if os.path.exists(f"{packages}/{name}.py")}
+
+    def test_what_is_missing_is_named_and_tried_again_only_for_other_requirements(self):
+        self.assertIn("left out: absent-1.0-py3-none-any.whl", self.bench())
+        self.assertEqual(self.modules(), {"there"})
+        packages = glob.glob(os.path.join(self.root, ".venv-bench/lib/python*/site-packages"))[0]
+        with open(os.path.join(packages, "own.py"), "w", encoding="ascii"):
+            pass  # what a user installed there
+        said = self.bench()
+        self.assertNotIn("installing", said)
+        self.assertIn("left out: absent-1.0-py3-none-any.whl", said)
+        self.write("bench/rivals/requirements.txt", "there-1.0-py3-none-any.whl\nmore-1.0-py3-none-any.whl\n")
+        said = self.bench()
+        self.assertIn("installing", said)
+        self.assertNotIn("left out", said)
+        self.assertEqual(self.modules(), {"there", "more", "own"})
 
 
 class Usage(Folder):
@@ -438,6 +505,18 @@ class Sampling(unittest.TestCase):
             self.assertEqual(protocol.sample(run, 1000), (300, 4))
             self.assertEqual(protocol.sample(run, 0), (300, 1))
 
+    def test_a_long_first_call_alone_makes_no_contender_slow(self):
+        for first, later, slow in ((1e6, None, False), (1e9, 1e6, False), (1e9, 1e9, True)):
+            run = object.__new__(measurement.Measurement)
+            run.work, run.options = "", types.SimpleNamespace(timeout=1)
+            contender = measurement.Contender("x", [])
+            contender.facts["library"] = None
+            contender.process = unittest.mock.Mock()
+            replies = [{"implementation": "", "load_seconds": 0}, {"first_call_ns": first}, {"ns": [later]}]
+            contender.process.request.side_effect = replies
+            run.first_call(contender, {"path": ""}, 1)
+            self.assertEqual(contender.slow, slow)
+
 
 class Baseline(unittest.TestCase):
     def setUp(self):
@@ -454,8 +533,13 @@ class Baseline(unittest.TestCase):
             ),
         }
 
+    def compared(self, *rows):
+        return baseline.comparison(document(*rows), self.before)
+
     def losses(self, *rows):
-        return baseline.losses(document(*rows), self.before)
+        """How many figures were compared, and what fell."""
+        comparison = self.compared(*rows)
+        return len(comparison.compared), [str(loss) for loss in comparison.losses]
 
     def test_the_best_variant_is_the_anchor(self):
         self.assertAlmostEqual(self.before["layers"][0]["ratio"], 1.2)
@@ -474,20 +558,45 @@ class Baseline(unittest.TestCase):
         self.assertEqual(len(lost), 1)
         self.assertIn("share of the peak", lost[0])
 
-    def test_ratios_to_other_rivals_are_not_compared(self):
-        compared, lost = self.losses(row("unstride", "a", 110, 0.5), row("onednn_openmp", "a", 60))
-        self.assertEqual((compared, lost), (1, []))
+    def test_ratios_to_other_rivals_are_named_and_do_not_pass(self):
+        other = row("onednn nchw", "a", 60, rival="onednn")
+        other["contender"]["version"] = "9.9"
+        cases = [
+            (row("onednn_openmp", "a", 60), "the baseline's ratio is to onednn, the run's to onednn_openmp"),
+            (other, "the baseline's ratio is to onednn, the run's to onednn 9.9"),
+            (row("x", "a", 60), "the run has no oneDNN's time over unstride's"),
+        ]
+        for rival, why in cases:
+            comparison = self.compared(row("unstride", "a", 110, 0.5), rival)
+            self.assertEqual((len(comparison.compared), comparison.losses), (1, []))
+            self.assertIn(f"1 figures of the baseline not compared: {why}", comparison.said())
+            with self.assertRaisesRegex(baseline.BaselineError, "no ratio to oneDNN could be compared"):
+                comparison.require_figures()
+
+    def test_one_ratio_is_enough_and_layers_without_any_need_none(self):
+        self.before["layers"].append({**self.before["layers"][0], "text": "b"})
+        rows = [
+            row("unstride", "a", 100, 0.5),
+            row("onednn nchw", "a", 120, rival="onednn"),
+            row("unstride", "b", 100, 0.5),
+        ]
+        self.compared(*rows).require_figures()
+        del self.before["layers"][1]["ratio"]
+        self.compared(rows[2]).require_figures()
 
     def test_a_machine_too_noisy_is_not_judged(self):
         noisy = document(row("unstride", "a", 100, 0.5))
         noisy["sources"][0]["noise_floor"] = 0.4
         with self.assertRaisesRegex(baseline.BaselineError, "too noisy"):
-            baseline.losses(noisy, self.before)
+            baseline.comparison(noisy, self.before)
 
     def test_a_failure_is_a_loss_and_an_unmeasured_layer_is_not(self):
-        _, lost = self.losses(row("unstride", "a", None, status="wrong_answer"))
-        self.assertEqual(len(lost), 1)
-        self.assertEqual(self.losses(row("unstride", "b", 100, 0.5)), (0, []))
+        self.assertEqual(self.compared(row("unstride", "a", None, status="wrong_answer")).failed, ["a @ 1"])
+        comparison = self.compared(row("unstride", "b", 100, 0.5))
+        self.assertEqual((comparison.compared, comparison.losses), ({}, []))
+        self.assertIn("2 figures of the baseline not compared: the layer or thread", comparison.said()[1])
+        with self.assertRaisesRegex(baseline.BaselineError, "nothing could be compared"):
+            comparison.require_figures()
 
     def test_a_file_is_checked_by_a_part_of_its_layers_and_threads(self):
         whole = document(
@@ -500,24 +609,65 @@ class Baseline(unittest.TestCase):
         )
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "here.json")
-            code, said = self.verdict(whole, check=None, write_baseline=path)
+            code, said = self.verdict(whole, write_baseline=path)
             self.assertEqual(code, 0)
             self.assertIn("4 layers and thread counts, 4 with oneDNN's ratio", said)
             part = {**whole, "rows": [line for line in whole["rows"] if line["text"] == "b"]}
             part["rows"] = [line for line in part["rows"] if line["threads"] == 2]
-            self.assertEqual(self.verdict(part, folder), (0, "2 figures compared with the baseline, 0 lost"))
-            slower = {**part["rows"][0], "est_ns": 110}
-            code, said = self.verdict({**part, "rows": [slower, part["rows"][1]]}, folder)
+            code, said = self.verdict(part, folder)
+            self.assertEqual(code, 0)
+            self.assertIn("2 figures compared with the baseline, 0 fell by more than 5 %", said)
+            self.assertIn(
+                "6 figures of the baseline not compared: the layer or thread count is no part", said
+            )
+            slower = {**part, "rows": [{**part["rows"][0], "est_ns": 110}, part["rows"][1]]}
+            fell = "b @ 2: oneDNN's time over unstride's fell from 1.200 to 1.091"
+            code, said = self.verdict(slower, folder, again=slower)
             self.assertEqual(code, 1)
-            self.assertIn("b @ 2: oneDNN's time over unstride's fell from 1.200 to 1.091", said)
-            with self.assertRaisesRegex(baseline.BaselineError, "has none of these layers"):
+            self.assertIn("measuring again what fell: b @ 2", said)
+            self.assertIn(f"\nloss: {fell}, measured again 1.091", said)
+            code, said = self.verdict(slower, folder, again=part)
+            self.assertEqual(code, 0)
+            self.assertIn(f"no loss: {fell}, measured again 1.200", said)
+            code, said = self.verdict(slower, folder, again={**part, "rows": part["rows"][:1]})
+            self.assertEqual(code, 1)
+            self.assertIn(f"\nloss: {fell}, measured again without a figure", said)
+            with self.assertRaisesRegex(baseline.BaselineError, "nothing could be compared"):
                 self.verdict(document(row("unstride", "c", 100, 0.5)), folder)
 
-    def verdict(self, measured, check, write_baseline=None):
-        options = types.SimpleNamespace(check=check, write_baseline=write_baseline)
+    def verdict(self, result, check=None, write_baseline=None, again=None, unsteady=False):
+        """The exit code and what was said; `again` is the second measurement."""
+        options = types.SimpleNamespace(write_baseline=write_baseline, unsteady=unsteady)
+        known = baseline.read_for(result["sources"][0]["machine"], check) if check else None
+
+        def measure_again(layers):
+            self.assertEqual(layers, {("b", 2)})
+            return again
+
         with unittest.mock.patch.object(compare_rivals, "say") as say:
-            code = compare_rivals.verdict(options, measured)
+            code = compare_rivals.verdict(options, result, known, measure_again)
         return code, "\n".join(call.args[0] for call in say.call_args_list)
+
+    def test_a_run_that_is_not_steady_is_no_baseline_unless_allowed(self):
+        shaky = document(row("unstride", "a", 100, 0.5))
+        shaky["sources"][0]["unsteady"] = "half of the probes"
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "here.json")
+            with self.assertRaisesRegex(
+                baseline.BaselineError, "not steady: half of the probes; .*--unsteady"
+            ):
+                self.verdict(shaky, write_baseline=path)
+            self.assertFalse(os.path.exists(path))
+            self.verdict(shaky, write_baseline=path, unsteady=True)
+            code, said = self.verdict(shaky, folder)
+            self.assertEqual(code, 0)
+            self.assertIn("the baseline was written of a run that was not steady", said)
+
+    def test_the_thread_counts_of_a_check_are_those_of_the_baseline(self):
+        self.assertIsNone(compare_rivals.parse_arguments(["--check"]).threads)
+        self.assertEqual(compare_rivals.parse_arguments(["--check", "--threads", "1"]).threads, [1])
+        self.before["layers"].append({**self.before["layers"][0], "threads": 4})
+        self.assertEqual(baseline.threads_of(self.before), [1, 4])
 
     def test_a_layer_without_multiplications_is_guarded_by_the_rate_of_copying(self):
         moved = row("unstride", "pixel_shuffle(2)", 100)
@@ -528,13 +678,8 @@ class Baseline(unittest.TestCase):
         self.assertAlmostEqual(figures["copy_share"], 0.5)
         moved["est_ns"] = 200
         before = {"threshold": 0.05, "layers": [figures]}
-        _, lost = baseline.losses(now, before)
-        self.assertIn("rate of copying fell from 0.500 to 0.250", lost[0])
-
-    def test_another_version_of_onednn_is_another_ratio(self):
-        other = row("onednn nchw", "a", 60, rival="onednn")
-        other["contender"]["version"] = "9.9"
-        self.assertEqual(self.losses(row("unstride", "a", 100, 0.5), other), (1, []))
+        [loss] = baseline.comparison(now, before).losses
+        self.assertIn("rate of copying fell from 0.500 to 0.250", str(loss))
 
 
 class Classes(unittest.TestCase):
@@ -721,6 +866,21 @@ class Journal(unittest.TestCase):
                     file.write(text)
                 with self.assertRaisesRegex(journal.JournalError, "is no journal of a run; remove it"):
                     journal.Journal(path, {"rounds": 8}, resume=True)
+
+    def test_what_differs_is_named(self):
+        before = {"commit": "a-dirty", "changes": "1", "versions": {"x": "1", "y": "2"}}
+        now = {"commit": "a-dirty", "changes": "3", "versions": {"x": "1", "z": "2"}}
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "rows.jsonl")
+            journal.Journal(path, before, resume=False)
+            journal.Journal(path, before, resume=True)
+            with self.assertRaises(journal.JournalError) as caught:
+                journal.Journal(path, now, resume=True)
+            self.assertIn(
+                "changes was 1 and is 3, versions of y was 2 and is None, versions of z",
+                str(caught.exception),
+            )
+            self.assertNotIn("versions of x", str(caught.exception))
 
 
 class Machine(unittest.TestCase):
