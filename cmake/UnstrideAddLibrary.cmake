@@ -3,14 +3,17 @@
 # cross-compiling, from the build machine.
 #
 #   unstride_add_library(NAME LAYERS FILE.layers [TARGETS TARGET...] [LAYER LAYER...]
-#                        [WEIGHTS DIR|FILE.safetensors [EXACT] [TENSORFLOW_FILTERS]])
+#                        [WEIGHTS DIR|FILE.safetensors [EXACT] [TENSORFLOW_FILTERS]]
+#                        [DATABASE DIR|FILE.jsonl] [REQUIRE GRADE])
 #
 # Link NAME to get the archive and `#include "NAME.h"` (and <unstride/unstride.hpp> for the C++ wrapper). NAME
 # prefixes every symbol. TARGETS are those of `unstride build`; without it the one for CMAKE_SYSTEM_PROCESSOR
 # is built. With several, NAME links the one for CMAKE_SYSTEM_PROCESSOR and each has a target of its own,
 # NAME::x86-64, NAME::aarch64, NAME::cuda, .... LAYER picks layers of the file. With WEIGHTS the library holds
-# the layers' weights; EXACT and TENSORFLOW_FILTERS are the options of `unstride build`. The library is rebuilt
-# when the file, its weights or the compiler changes.
+# the layers' weights; EXACT and TENSORFLOW_FILTERS are the options of `unstride build`. DATABASE are the tuning
+# records to use besides the shipped ones (without it, those that `unstride build` finds in the user's own
+# folder), REQUIRE the least grade of a schedule to accept. The library is rebuilt when the file, its weights,
+# the records of DATABASE or the compiler change.
 
 include_guard(GLOBAL)
 
@@ -49,7 +52,8 @@ function(unstride_find_compiler compiler_result root_result)
 endfunction()
 
 function(unstride_add_library name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "EXACT;TENSORFLOW_FILTERS" "LAYERS;WEIGHTS" "TARGETS;LAYER")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "EXACT;TENSORFLOW_FILTERS"
+        "LAYERS;WEIGHTS;DATABASE;REQUIRE" "TARGETS;LAYER")
     if (arg_UNPARSED_ARGUMENTS OR arg_KEYWORDS_MISSING_VALUES)
         message(FATAL_ERROR
             "unstride_add_library(${name}): cannot use: ${arg_UNPARSED_ARGUMENTS} ${arg_KEYWORDS_MISSING_VALUES}")
@@ -82,6 +86,21 @@ function(unstride_add_library name)
     endif ()
     if (arg_TENSORFLOW_FILTERS)
         list(APPEND options --tensorflow-filters)
+    endif ()
+    set(records)
+    if (arg_DATABASE)
+        cmake_path(ABSOLUTE_PATH arg_DATABASE NORMALIZE OUTPUT_VARIABLE database)
+        if (NOT EXISTS ${database})
+            message(FATAL_ERROR "unstride_add_library(${name}): there is no file or folder ${database}")
+        endif ()
+        set(records ${database})
+        if (IS_DIRECTORY ${database})
+            file(GLOB records CONFIGURE_DEPENDS ${database}/*.jsonl)
+        endif ()
+        list(APPEND options --db ${database})
+    endif ()
+    if (arg_REQUIRE)
+        list(APPEND options --require ${arg_REQUIRE})
     endif ()
 
     unstride_processor_target(processor_target)
@@ -116,7 +135,7 @@ function(unstride_add_library name)
     endif ()
     add_custom_command(OUTPUT ${files}
         COMMAND ${compiler} build ${layers} --name ${name} ${options} --out ${folder} --quiet
-        DEPENDS ${layers} ${weight_files} ${tools}
+        DEPENDS ${layers} ${weight_files} ${records} ${tools}
         COMMENT "Compiling the layers of library ${name}"
         VERBATIM)
     add_custom_target(${name}_archive DEPENDS ${files})

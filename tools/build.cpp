@@ -1,6 +1,7 @@
 // `unstride build`: a file of layers into one library a target.
 #include "tools/commands.h"
 #include "tools/known_weights.h"
+#include "tools/library/c_source.h"
 #include "tools/library/library_builder.h"
 #include "tools/library/schedule_source.h"
 #include "tools/tune/tuner.h"
@@ -157,6 +158,11 @@ int build(const BuildOptions &options) {
     request.name = options.name.empty() ? std::filesystem::path(options.file).stem().string() : options.name;
     request.jobs = options.jobs;
     request.quiet = options.quiet;
+    // First of all: what is removed on failure is named after it.
+    if (auto named = check_library_name(request.name); !named) {
+        print_error(named.error());
+        return 1;
+    }
     for (const std::string &name : options.targets) {
         const Target *target = find_target(name);
         if (target == nullptr) {
@@ -235,6 +241,7 @@ void add_build_command(CLI::App &app, int *exit_code) {
     command
         ->add_option("--target,-t", options->targets, "Target, may be given several times: " + target_names())
         ->required()
+        ->allow_extra_args(false)
         ->type_name("TARGET");
     command
         ->add_option("-o,--out", options->folder,
@@ -261,10 +268,12 @@ void add_build_command(CLI::App &app, int *exit_code) {
                       "Compare what every recorded schedule computes with the reference, on odd sizes too, "
                       "before building with it");
     command->add_option("--layer", options->layers, "Only this layer, may be given several times")
+        ->allow_extra_args(false)
         ->type_name("LAYER");
     command
         ->add_option("--instruction-set", options->instruction_sets,
                      "Only this instruction set of the targets, may be given several times")
+        ->allow_extra_args(false)
         ->type_name("SET");
     CLI::Option *weights =
         command

@@ -3,9 +3,11 @@
 
 #include "compiler/language/parser.h"
 #include "tools/files.h"
+#include "tools/tune/tuner.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <csignal>
@@ -108,6 +110,25 @@ std::string target_names() {
     for (const Target &target : all_targets())
         names += (names.empty() ? "" : ", ") + target.name;
     return names;
+}
+
+Result<std::vector<TargetFacts>> named_instruction_sets(const Target &target,
+                                                        const std::vector<std::string> &names, bool here) {
+    const std::vector<TargetFacts> known = here ? own_instruction_sets() : target.instruction_sets;
+    std::vector<TargetFacts> chosen;
+    for (const std::string &name : names) {
+        const auto is_it = [&](const TargetFacts &facts) { return facts.instruction_set == name; };
+        const auto found = std::find_if(known.begin(), known.end(), is_it);
+        if (found == known.end()) {
+            std::vector<std::string> there;
+            for (const TargetFacts &facts : known)
+                there.push_back(facts.instruction_set);
+            return Error{fmt::format("target {} has no instruction set '{}'{}; it has {}", target.name, name,
+                                     here ? " on this processor" : "", fmt::join(there, ", "))};
+        }
+        if (std::none_of(chosen.begin(), chosen.end(), is_it)) chosen.push_back(*found);
+    }
+    return chosen;
 }
 
 } // namespace unstride

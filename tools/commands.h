@@ -53,7 +53,15 @@ const std::atomic<bool> &watch_interrupts();
 // Of a command that was interrupted.
 inline constexpr int interrupted_exit = 130;
 
+// Of `compare` where it failed: its 1 is a regression.
+inline constexpr int compare_failed_exit = 3;
+
 // "x86-64, aarch64, cuda, opencl"
 std::string target_names();
+
+// The target's instruction sets of these names, in the order of the names and each once; `here`: only those
+// that this processor has. An error names the first that is not among them, with those that are.
+Result<std::vector<TargetFacts>>
+named_instruction_sets(const Target &target, const std::vector<std::string> &names, bool here = false);
 
 } // namespace unstride

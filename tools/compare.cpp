@@ -18,7 +18,9 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <set>
 #include <unistd.h>
@@ -30,7 +32,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // What the command answers; 2 is wrong usage, as everywhere.
-enum ExitCode { exit_success = 0, exit_regression = 1, exit_usage = 2, exit_failed = 3 };
+enum ExitCode { exit_success = 0, exit_regression = 1, exit_usage = 2, exit_failed = compare_failed_exit };
 
 struct CompareOptions {
     std::vector<std::string> inputs, layers, instruction_sets, schedules{"tuned", "default"};
@@ -68,16 +70,14 @@ bool is_layer_file(const std::string &path) {
 
 // The instruction sets to measure: those asked for, else the best that can run.
 Result<std::vector<std::string>> instruction_sets(const CompareOptions &options, const Target &target) {
-    std::vector<std::string> known;
-    for (const TargetFacts &facts : target.instruction_sets)
-        known.push_back(facts.instruction_set);
-    for (const std::string &name : options.instruction_sets) {
-        if (std::find(known.begin(), known.end(), name) == known.end())
-            return Error{fmt::format("target {} has no instruction set '{}'; it has {}", target.name, name,
-                                     fmt::join(known, ", "))};
-    }
-    if (!options.instruction_sets.empty()) return options.instruction_sets;
-    if (target.name != host_target().name) return std::vector{known.front()};
+    const auto named = named_instruction_sets(target, options.instruction_sets);
+    if (!named) return Error{named.error()};
+    std::vector<std::string> names;
+    for (const TargetFacts &facts : *named)
+        names.push_back(facts.instruction_set);
+    if (!names.empty()) return names;
+    if (target.name != host_target().name)
+        return std::vector{target.instruction_sets.front().instruction_set};
     const std::vector<TargetFacts> own = own_instruction_sets();
     if (own.empty()) return Error{"this processor has none of the instruction sets of " + target.name};
     return std::vector{own.front().instruction_set};
@@ -118,6 +118,7 @@ Compared measure(const CompareOptions &options) {
     const auto sets = instruction_sets(options, *target);
     if (!sets) return {{}, refuse(exit_usage, sets.error())};
     std::set<std::string> seen;
+    std::vector<std::string> contenders;
     for (const std::string &schedule : options.schedules) {
         if (!names_schedule(schedule))
             return {{},
@@ -125,6 +126,11 @@ Compared measure(const CompareOptions &options) {
                            fmt::format("unknown schedule '{}'; there are {}", schedule, schedule_names()))};
         if (!seen.insert(schedule).second)
             return {{}, refuse(exit_usage, fmt::format("schedule '{}' is given twice", schedule))};
+        contenders.push_back(contender_name(schedule));
+    }
+    if (!options.baseline.empty()) {
+        const std::string missing = missing_baseline(options.baseline, "contenders", contenders);
+        if (!missing.empty()) return {{}, refuse(exit_usage, missing)};
     }
     const auto layers = load_layers(options.inputs.front(), options.layers);
     if (!layers) return {{}, exit_failed};
@@ -223,6 +229,10 @@ int run_compare(const CompareOptions &options) {
     }
     if (options.format == "html" && options.output.empty() && isatty(STDOUT_FILENO) != 0)
         return refuse(exit_usage, "--format html: name a file with -o, or redirect the output");
+    if (!options.output.empty()) {
+        const Result<void> writable = check_writable(options.output); // before any time is spent
+        if (!writable) return refuse(exit_failed, writable.error());
+    }
     const bool live = std::any_of(options.inputs.begin(), options.inputs.end(), is_layer_file);
     Compared input = live ? measure(options) : read_inputs(options);
     if (!input.results) return input.exit_code;
@@ -252,6 +262,17 @@ int run_compare(const CompareOptions &options) {
         if (comparison->regression()) return exit_regression;
     }
     return live && !all_measured(*comparison) ? exit_failed : exit_success;
+}
+
+// Nothing that is thrown may look like a regression.
+int run_compare_to_its_end(const CompareOptions &options) {
+    try {
+        return run_compare(options);
+    } catch (const std::bad_alloc &) {
+        return refuse(exit_failed, "out of memory");
+    } catch (const std::exception &error) {
+        return refuse(exit_failed, error.what());
+    }
 }
 
 // Of the generator, for each schedule.
@@ -291,6 +312,7 @@ void add_compare_command(CLI::App &app, int *exit_code) {
         ->required()
         ->type_name("INPUT");
     command->add_option("--layer", options->layers, "Only this layer, may be given several times")
+        ->allow_extra_args(false)
         ->type_name("LAYER");
     command->add_option("--target,-t", options->target, "Target to measure on: " + target_names())
         ->capture_default_str()
@@ -299,9 +321,11 @@ void add_compare_command(CLI::App &app, int *exit_code) {
         ->add_option("--instruction-set", options->instruction_sets,
                      "Only this instruction set, may be given several times (measuring: the best of this "
                      "processor)")
+        ->allow_extra_args(false)
         ->type_name("SET");
     command->add_option("--schedules", options->schedules, "What to measure: " + schedule_names())
         ->delimiter(',')
+        ->allow_extra_args(false)
         ->capture_default_str()
         ->type_name("LIST");
     add_database_option(command, &options->database);
@@ -342,8 +366,8 @@ void add_compare_command(CLI::App &app, int *exit_code) {
     command->add_flag("--quiet,-q", options->quiet, "No progress, no warnings of skipped lines");
     command->footer(
         "Exit codes: 0 success, 1 regression (with --fail-on), 2 wrong usage, also --fail-on for "
-        "results of\ndifferent machines, 3 reading or measuring failed, if only for one schedule.");
-    command->callback([options, exit_code] { *exit_code = run_compare(*options); });
+        "results of\ndifferent machines, 3 reading, measuring or writing failed, if only for one schedule.");
+    command->callback([options, exit_code] { *exit_code = run_compare_to_its_end(*options); });
 }
 
 } // namespace unstride

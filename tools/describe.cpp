@@ -280,6 +280,7 @@ void add_describe_command(CLI::App &app, int *exit_code) {
         ->required()
         ->type_name("FILE.layers");
     command->add_option("--layer", options->layers, "Only this layer, may be given several times")
+        ->allow_extra_args(false)
         ->type_name("LAYER");
     command
         ->add_option("--instruction-set", options->instruction_set,

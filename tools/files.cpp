@@ -91,6 +91,21 @@ int create_beside(const fs::path &target, fs::path &name) {
     }
 }
 
+// The file that writing to `path` replaces: links are followed.
+Result<fs::path> file_to_replace(const fs::path &path) {
+    std::error_code failure;
+    fs::path target = path;
+    if (fs::is_symlink(path, failure)) {
+        target = fs::weakly_canonical(path, failure);
+        if (failure) return system_error(path, "follow the link", failure.value());
+    }
+    if (fs::is_directory(target, failure))
+        return Error{fmt::format("{}: is a folder, expected a file", path.string())};
+    if (fs::exists(target, failure) && !fs::is_regular_file(target, failure))
+        return Error{fmt::format("{}: is not a regular file", path.string())};
+    return target;
+}
+
 } // namespace
 
 Result<std::string> read_file(const fs::path &path) {
@@ -108,19 +123,10 @@ Result<std::string> sha256_of_file(const fs::path &path) {
 }
 
 Result<void> write_file_atomically(const fs::path &path, std::initializer_list<std::string_view> parts) {
-    std::error_code failure;
-    fs::path target = path;
-    if (fs::is_symlink(path, failure)) {
-        target = fs::weakly_canonical(path, failure);
-        if (failure) return system_error(path, "follow the link", failure.value());
-    }
-    if (fs::is_directory(target, failure))
-        return Error{fmt::format("{}: is a folder, expected a file", path.string())};
-    if (fs::exists(target, failure) && !fs::is_regular_file(target, failure))
-        return Error{fmt::format("{}: is not a regular file", path.string())};
-
+    const Result<fs::path> target = file_to_replace(path);
+    if (!target) return Error{target.error()};
     fs::path temporary;
-    File file(create_beside(target, temporary));
+    File file(create_beside(*target, temporary));
     if (file.get() < 0) return system_error(path, "create a file in its folder", errno);
     const auto fail = [&](const char *action, int code) {
         ::unlink(temporary.c_str());
@@ -129,16 +135,26 @@ Result<void> write_file_atomically(const fs::path &path, std::initializer_list<s
     for (const std::string_view part : parts)
         if (const int code = write_all(file.get(), part); code != 0) return fail("write", code);
     struct stat before {};
-    if (::stat(target.c_str(), &before) == 0 && ::fchmod(file.get(), before.st_mode & 07777) != 0)
+    if (::stat(target->c_str(), &before) == 0 && ::fchmod(file.get(), before.st_mode & 07777) != 0)
         return fail("keep the permissions", errno);
     if (::fsync(file.get()) != 0) return fail("write", errno);
     if (!file.close()) return fail("write", errno);
-    if (::rename(temporary.c_str(), target.c_str()) != 0) return fail("rename the finished file", errno);
+    if (::rename(temporary.c_str(), target->c_str()) != 0) return fail("rename the finished file", errno);
     return {};
 }
 
 Result<void> write_file_atomically(const fs::path &path, std::string_view bytes) {
     return write_file_atomically(path, {bytes});
+}
+
+Result<void> check_writable(const fs::path &path) {
+    const Result<fs::path> target = file_to_replace(path);
+    if (!target) return Error{target.error()};
+    fs::path temporary;
+    const File file(create_beside(*target, temporary));
+    if (file.get() < 0) return system_error(path, "create a file in its folder", errno);
+    ::unlink(temporary.c_str());
+    return {};
 }
 
 namespace {

@@ -22,6 +22,9 @@ Result<void> write_file_atomically(const std::filesystem::path &path,
                                    std::initializer_list<std::string_view> parts);
 Result<void> write_file_atomically(const std::filesystem::path &path, std::string_view bytes);
 
+// Whether write_file_atomically could begin: nothing of `path` changes and nothing stays beside it.
+Result<void> check_writable(const std::filesystem::path &path);
+
 // The SHA-256 of a regular file's bytes, as 64 hexadecimal digits; reads it piece by piece.
 Result<std::string> sha256_of_file(const std::filesystem::path &path);
 

@@ -131,9 +131,8 @@ Result<fs::path> build_runner(const Layer &layer, const Target &target, const Sc
     const auto key = runner_key(layer, target, schedules, *installation);
     if (!key) return Error{key.error()};
     const fs::path entry = cache_folder() / "runners" / *key;
-    if (fs::exists(entry / "runner")) return entry / "runner";
-
     std::error_code error;
+    if (fs::exists(entry / "runner", error)) return entry / "runner";
     fs::create_directories(entry.parent_path(), error);
     if (error)
         return Error{fmt::format("cannot create {}: {}", entry.parent_path().string(), error.message())};

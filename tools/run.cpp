@@ -2,6 +2,7 @@
 #include "tools/commands.h"
 #include "tools/layer_runner.h"
 #include "tools/library/parallel.h"
+#include "tools/median.h"
 #include "tools/progress.h"
 
 #include <CLI/CLI.hpp>
@@ -21,11 +22,6 @@ struct RunOptions {
     RunSettings settings;
     bool json = false, quiet = false;
 };
-
-double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    return values[values.size() / 2];
-}
 
 void print_result(const RunOptions &options, const Layer &layer, const RunResult &result) {
     const double middle = median(result.samples_ms),
@@ -118,6 +114,7 @@ void add_run_command(CLI::App &app, int *exit_code) {
         ->type_name("DIR");
     command->add_option("--out", settings.out, "Folder for LAYER.output.npy")->required()->type_name("DIR");
     command->add_option("--layer", options->layers, "Only this layer, may be given several times")
+        ->allow_extra_args(false)
         ->type_name("LAYER");
     command
         ->add_option("--target,-t", options->target,

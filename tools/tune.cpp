@@ -36,20 +36,7 @@ Result<std::vector<TargetFacts>> chosen_sets(const Target &target, const std::ve
         return Error{
             fmt::format("this processor has none of the instruction sets of target {}", target.name)};
     if (names.empty()) return usable;
-    std::vector<TargetFacts> chosen;
-    for (const std::string &name : names) {
-        const auto is_it = [&](const TargetFacts &facts) { return facts.instruction_set == name; };
-        const auto found = std::find_if(usable.begin(), usable.end(), is_it);
-        if (found == usable.end()) {
-            std::vector<std::string> known;
-            for (const TargetFacts &facts : usable)
-                known.push_back(facts.instruction_set);
-            return Error{fmt::format("target {} has no instruction set '{}'{}; there are {}", target.name,
-                                     name, here ? " on this processor" : "", fmt::join(known, ", "))};
-        }
-        chosen.push_back(*found);
-    }
-    return chosen;
+    return named_instruction_sets(target, names, here);
 }
 
 const Target *named_target(const std::string &name) {
@@ -182,6 +169,7 @@ void add_tune_command(CLI::App &app, int *exit_code) {
     command->require_subcommand(0, 1);
     command->add_option("file", options->file, "File in the layer language")->type_name("FILE.layers");
     command->add_option("--layer", options->layers, "Only this layer, may be given several times")
+        ->allow_extra_args(false)
         ->type_name("LAYER");
     command
         ->add_option("--target,-t", options->target,
@@ -190,6 +178,7 @@ void add_tune_command(CLI::App &app, int *exit_code) {
     command
         ->add_option("--instruction-set", options->instruction_sets,
                      "Only this instruction set of the target, may be given several times")
+        ->allow_extra_args(false)
         ->type_name("SET");
     command
         ->add_option_function<std::string>(

@@ -105,6 +105,16 @@ int verify_records(const VerifyOptions &options) {
     });
 }
 
+// Options of `tune` itself, before the name of a command, would be dropped without a word.
+void refuse_options_of_search(const CLI::App &tune, const std::string &command) {
+    for (const CLI::Option *option : tune.get_options()) {
+        if (option->count() == 0) continue;
+        throw CLI::ValidationError(
+            option->get_name(),
+            fmt::format("stands before '{0}'; what is meant for '{0}' follows it", command));
+    }
+}
+
 void add_verify_command(CLI::App *tune, int *exit_code) {
     auto options = std::make_shared<VerifyOptions>();
     CLI::App *command = tune->add_subcommand(
@@ -112,11 +122,18 @@ void add_verify_command(CLI::App *tune, int *exit_code) {
     command->add_option("file", options->file, "Records of these layers, shipped ones too; else all of --db")
         ->type_name("FILE.layers");
     command->add_option("--layer", options->layers, "Only this layer of the file, may be given several times")
+        ->allow_extra_args(false)
         ->type_name("LAYER");
     add_database_option(command, &options->database);
     command->add_option("--seed", options->seed, "Of the data")->capture_default_str();
     command->add_flag("--json", options->json, "One JSON object a record");
-    command->callback([options, exit_code] { *exit_code = verify_records(*options); });
+    command->footer(
+        "Exit codes: 0 success, 1 a schedule is wrong, slower than another or could not be checked,\n"
+        "2 wrong usage.");
+    command->callback([options, exit_code, tune] {
+        refuse_options_of_search(*tune, "verify");
+        *exit_code = verify_records(*options);
+    });
 }
 
 struct CarryOptions {
@@ -224,13 +241,17 @@ void add_carry_command(CLI::App *tune, int *exit_code) {
         "carry", "Make chosen records of other versions exact again where the code is still the same");
     command->add_option("file", options->file, "Only records of these layers")->type_name("FILE.layers");
     command->add_option("--layer", options->layers, "Only this layer of the file, may be given several times")
+        ->allow_extra_args(false)
         ->type_name("LAYER");
     add_database_option(command, &options->database);
     command->add_flag("--json", options->json, "One JSON object a record");
     command->add_flag("--quiet,-q", options->quiet, "No progress");
     command->footer("Exit codes: 0 success, 1 some records could not be carried, 2 wrong usage, 130 "
                     "interrupted.");
-    command->callback([options, exit_code] { *exit_code = carry_records(*options); });
+    command->callback([options, exit_code, tune] {
+        refuse_options_of_search(*tune, "carry");
+        *exit_code = carry_records(*options);
+    });
 }
 
 void add_compact_command(CLI::App *tune, int *exit_code) {
@@ -244,7 +265,11 @@ void add_compact_command(CLI::App *tune, int *exit_code) {
             "Of each search keep what was chosen, the default and so many of the other schedules")
         ->check(CLI::Range(0, 100'000))
         ->type_name("COUNT");
-    command->callback([options, exit_code] { *exit_code = compact_records(*options); });
+    command->footer("Exit codes: 0 success, 1 a file could not be read or written, 2 wrong usage.");
+    command->callback([options, exit_code, tune] {
+        refuse_options_of_search(*tune, "compact");
+        *exit_code = compact_records(*options);
+    });
 }
 
 } // namespace

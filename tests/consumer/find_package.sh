@@ -3,6 +3,7 @@
 source "$UNSTRIDE_SOURCE/tests/consumer/common.sh"
 cp -r "$consumer/project" project
 cp "$consumer"/{main.c,problem.h,tiny.layers} project/
+mkdir project/records
 native=$(uname -m | tr _ -)
 
 configure -S project -B build -DCMAKE_PREFIX_PATH="$CONSUMER_PREFIX" -DTARGETS="$native;cuda" \
@@ -13,7 +14,12 @@ expect "tiny for $native on" build/consumer
 check_program build/consumer_by_name
 expect '100% tests passed' "$CTEST" --test-dir build
 
-# Nothing to do is nothing done; a change of the layers is a change of the program.
+# Nothing to do is nothing done; a change of the layers, or of the tuning records, is a change of the program.
+expect 'no work to do' "$CMAKE" --build build
+touch project/records/avx2.jsonl
+expect 'Compiling the layers of library tiny' "$CMAKE" --build build
+touch project/records/avx2.jsonl
+expect 'Compiling the layers of library tiny' "$CMAKE" --build build
 expect 'no work to do' "$CMAKE" --build build
 sed -i 's/transposed_conv(6/transposed_conv(5/' project/tiny.layers
 "$CMAKE" --build build >log 2>&1 || fail "$(cat log)"

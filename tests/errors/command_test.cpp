@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <sstream>
@@ -85,6 +86,37 @@ TEST_F(Command, HelpAndVersionSucceed) {
     EXPECT_TRUE(has(unstride({"--version"}).output, "Halide 21"));
 }
 
+TEST_F(Command, LostOutputIsAFailure) {
+    write("net.layers", good_layer);
+    const std::string program = UNSTRIDE_PROGRAM;
+    for (const std::string &arguments : {"describe " + path("net.layers").string(),
+                                         std::string("describe --help"), std::string("--version")}) {
+        const ProcessResult full =
+            run_process({"/bin/sh", "-c", "exec " + program + " " + arguments + " > /dev/full"});
+        EXPECT_EQ(full.exit_code, 1) << arguments;
+        EXPECT_TRUE(has(full.errors, "error: ")) << full.errors;
+        const ProcessResult closed =
+            run_process({"/bin/sh", "-c", "exec " + program + " " + arguments + " >&-"});
+        EXPECT_EQ(closed.exit_code, 1) << arguments;
+    }
+    // a failure keeps its own code
+    const ProcessResult usage = run_process({"/bin/sh", "-c", "exec " + program + " describe > /dev/full"});
+    EXPECT_EQ(usage.exit_code, 2);
+}
+
+// Each takes one value, so that what follows is the file.
+TEST_F(Command, OptionsMayStandBeforeTheFile) {
+    write("net.layers", std::string(good_layer) + "again = input(f32, 1x2x3x4) | conv(8, kernel=1)\n");
+    const std::string file = path("net.layers").string();
+    const ProcessResult both = unstride({"describe", "--layer", "up", "--layer", "again", file});
+    EXPECT_EQ(both.exit_code, 0) << both.errors;
+    EXPECT_TRUE(has(both.output, "up = ") && has(both.output, "again = ")) << both.output;
+    const ProcessResult run = unstride(
+        {"run", "--data", path("").string(), "--out", path("out").string(), "--layer", "down", file});
+    EXPECT_EQ(run.exit_code, 1);
+    EXPECT_TRUE(has(run.errors, "there is no layer 'down'")) << run.errors;
+}
+
 TEST_F(Command, AllErrorsOfAFileAreReportedAndNothingStaleStays) {
     write("net.layers", good_layer);
     ASSERT_EQ(build("net.layers").exit_code, 0);
@@ -127,6 +159,39 @@ TEST_F(Command, NamesMustBeIdentifiers) {
     write("net.layers", good_layer);
     EXPECT_EQ(build("net.layers", {"--name", "two words"}).exit_code, 1);
     EXPECT_EQ(build("net.layers", {"--name", "while"}).exit_code, 1);
+    write("victim.h", "");
+    const ProcessResult outside = build("net.layers", {"--name", "../../victim"});
+    EXPECT_EQ(outside.exit_code, 1);
+    EXPECT_TRUE(has(outside.errors, "a C identifier is needed")) << outside.errors;
+    EXPECT_TRUE(fs::exists(path("victim.h")));
+}
+
+TEST_F(Command, FileMayFollowOptionsThatRepeat) {
+    write("net.layers", good_layer);
+    const ProcessResult result =
+        unstride({"build", "-q", "-o", path("out").string(), "--layer", "up", "--instruction-set", "avx2",
+                  "--target", "x86-64", path("net.layers").string()});
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+}
+
+TEST_F(Command, DamagedCacheEntriesAreMadeAnew) {
+    write("net.layers", good_layer);
+    const std::vector<std::string> cache = {"UNSTRIDE_CACHE_DIR=" + path("cache").string()};
+    const std::vector<std::string> arguments = {"build", "-q",     path("net.layers").string(),
+                                                "-t",    "x86-64", "--instruction-set",
+                                                "avx2",  "-o",     path("out").string()};
+    ASSERT_EQ(unstride(arguments, cache).exit_code, 0);
+    for (const char *part : {"_compute.o", "_pack.o", "halide_runtime.o"}) {
+        fs::path object;
+        for (const auto &entry : fs::recursive_directory_iterator(path("cache"))) {
+            if (entry.path().string().ends_with(part)) object = entry.path();
+        }
+        ASSERT_FALSE(object.empty()) << part;
+        fs::resize_file(object, 0);
+        const ProcessResult again = unstride(arguments, cache);
+        EXPECT_EQ(again.exit_code, 0) << again.errors;
+        EXPECT_GT(fs::file_size(object), 0u) << part;
+    }
 }
 
 TEST_F(Command, UnreadableAndUnwritablePlacesAreErrors) {
@@ -136,6 +201,12 @@ TEST_F(Command, UnreadableAndUnwritablePlacesAreErrors) {
     const ProcessResult blocked = build("net.layers");
     EXPECT_EQ(blocked.exit_code, 1);
     EXPECT_TRUE(has(blocked.errors, "out")) << blocked.errors;
+    fs::create_symlink("loop", path("loop"));
+    const ProcessResult cacheless =
+        unstride({"build", path("net.layers").string(), "-t", "x86-64", "-q", "-o", path("other").string()},
+                 {"UNSTRIDE_CACHE_DIR=" + path("loop").string()});
+    EXPECT_EQ(cacheless.exit_code, 1);
+    EXPECT_TRUE(has(cacheless.errors, "UNSTRIDE_CACHE_DIR names another cache")) << cacheless.errors;
 }
 
 TEST_F(Command, ManifestTellsWhatIsInside) {
@@ -351,6 +422,17 @@ TEST_F(Command, DescribeCountsNineTapsForKernelThreeStrideTwo) {
     EXPECT_TRUE(has(result.output, "2·(64−1) + 1·(3−1) + 1 − 1 − 1 + 1 = 128")) << result.output;
     EXPECT_TRUE(has(result.output, "by zero insertion: 4.832 G (4.00x)")) << result.output;
     EXPECT_TRUE(has(result.output, "  not compiled: conv: ")) << result.output;
+}
+
+// Millions of phases, most of them without a tap, and as many with two each.
+TEST_F(Command, DescribeOfManyPhasesIsQuick) {
+    write("net.layers", "holes = input(f32, 1x2x2x16) | transposed_conv(16, kernel=4, stride=4000)\n"
+                        "dense = input(f32, 1x8x8x16) | transposed_conv(16, kernel=2048, stride=1024)\n");
+    const auto begin = std::chrono::steady_clock::now();
+    const ProcessResult result = unstride({"describe", path("net.layers").string()});
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    EXPECT_TRUE(has(result.output, "16 taps over 16000000 phases")) << result.output;
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
 }
 
 TEST_F(Command, DescribeTellsTheFormAndWhy) {

@@ -37,7 +37,7 @@ protected:
             results.rows.push_back(example_row("more", "tuned", nanoseconds, seed));
             results.rows.back().text = text;
         }
-        ASSERT_TRUE(write_results(path(name), results).ok());
+        write(name, to_json(results).dump());
     }
 
     // Names that are files of the folder become their paths.
@@ -70,7 +70,7 @@ TEST_F(CompareCommand, RegressionsAreNotToldAcrossMachines) {
     auto results = read_results(path("new.json"));
     ASSERT_TRUE(results.ok()) << results.error();
     results->sources[0].machine.model = "Another";
-    ASSERT_TRUE(write_results(path("new.json"), *results).ok());
+    write("new.json", to_json(*results).dump());
     const ProcessResult plain = compare({"old.json", "new.json"});
     EXPECT_EQ(plain.exit_code, 0) << plain.errors;
     EXPECT_TRUE(has(plain.output, "other machine")) << plain.output;
@@ -113,6 +113,22 @@ TEST_F(CompareCommand, WhatCannotBeReadIsTold) {
     result = compare({"empty.jsonl"});
     EXPECT_EQ(result.exit_code, 3);
     EXPECT_TRUE(has(result.errors, "no record")) << result.errors;
+    write("huge.json", R"({"schema": 1, "sources": [], "rows": [{"est_ns": 1e999}]})");
+    result = compare({"good.json", "huge.json", "--fail-on=regression"});
+    EXPECT_EQ(result.exit_code, 3);
+    EXPECT_TRUE(has(result.errors, "huge.json: number overflow parsing '1e999'")) << result.errors;
+}
+
+// No rate and no axis could hold it.
+TEST_F(CompareCommand, AnEstimateOfNoTimeIsRefused) {
+    write_rows("good.json", 1e6, 1);
+    nlohmann::json json = nlohmann::json::parse(*read_file(path("good.json")));
+    json["rows"][0]["est_ns"] = 1e-300;
+    write("none.json", json.dump());
+    const ProcessResult result = compare({"none.json", "--format=html"});
+    EXPECT_EQ(result.exit_code, 3);
+    EXPECT_TRUE(has(result.errors, "/rows/0/est_ns: is so small")) << result.errors;
+    EXPECT_EQ(result.output, "");
 }
 
 TEST_F(CompareCommand, WrongUsageIsTold) {
@@ -129,6 +145,9 @@ TEST_F(CompareCommand, WrongUsageIsTold) {
         {{"a.layers", "--schedules=tuned,tuned"}, "given twice"},
         {{"a.layers", "--target=z80"}, "unknown target"},
         {{"a.layers", "--instruction-set=mmx"}, "no instruction set 'mmx'"},
+        {{"a.layers", "--baseline=direct"}, "no baseline 'direct'; the contenders are tuned, default"},
+        {{"a.layers", "--schedules=default,x/b.jsonl:3", "--baseline=b.jsonl:3"},
+         "no baseline 'b.jsonl:3'; the contenders are default, record b.jsonl:3"},
         {{"good.json", "--threshold=lots"}, "--threshold"},
         {{"good.json", "--threshold=-1%"}, "--threshold"},
         {{"good.json", "--format=pdf"}, "--format"},
@@ -169,6 +188,50 @@ TEST_F(CompareCommand, EveryFormatIsWritten) {
     EXPECT_TRUE(has(compare({"old.json", "--format=html"}).output, "</html>"));
     const ProcessResult failed = compare({"old.json", "-o", "no/out.txt"});
     EXPECT_EQ(failed.exit_code, 3);
+}
+
+TEST_F(CompareCommand, AnOutputThatCannotBeWrittenIsToldBeforeMeasuring) {
+    write("tiny.layers", "tiny = input(f32, 1x6x6x8) | transposed_conv(8, kernel=4, stride=2, pad=1)\n");
+    fs::create_directory(path("folder.json"));
+    for (const char *output : {"no/out.json", "folder.json"}) {
+        const ProcessResult result = run_process({UNSTRIDE_PROGRAM, "compare", path("tiny.layers").string(),
+                                                  "-o", path(output).string(), "--quiet"},
+                                                 {}, {"UNSTRIDE_CACHE_DIR=" + path("cache").string()});
+        EXPECT_EQ(result.exit_code, 3);
+        EXPECT_TRUE(has(result.errors, output)) << result.errors;
+        EXPECT_FALSE(fs::exists(path("cache"))); // nothing was compiled
+    }
+    // what is there stays where nothing can be measured, and no file is left where there was none
+    write("out.json", "mine");
+    EXPECT_EQ(compare({"absent.layers", "-o", "out.json"}).exit_code, 3);
+    EXPECT_EQ(*read_file(path("out.json")), "mine");
+    EXPECT_EQ(compare({"absent.layers", "-o", "new.json"}).exit_code, 3);
+    EXPECT_FALSE(fs::exists(path("new.json")));
+}
+
+// Each takes one value, so that what follows is the file.
+TEST_F(CompareCommand, OptionsMayStandBeforeTheFiles) {
+    write_rows("old.json", 1e6, 1);
+    for (const std::vector<std::string> &option :
+         {std::vector<std::string>{"--layer", "up"}, {"--instruction-set", "avx512"}}) {
+        const ProcessResult result = compare({option[0], option[1], option[0], option[1], "old.json"});
+        EXPECT_EQ(result.exit_code, 0) << result.errors;
+    }
+    write("a.layers", "a = input(f32, 1x4x4x8) | conv(8, kernel=1)\n");
+    const ProcessResult list = compare({"--schedules", "tuned,best", "a.layers"});
+    EXPECT_EQ(list.exit_code, 2);
+    EXPECT_TRUE(has(list.errors, "unknown schedule 'best'")) << list.errors;
+}
+
+TEST_F(CompareCommand, LostOutputIsAFailure) {
+    write_rows("old.json", 1e6, 1);
+    const std::string command = UNSTRIDE_PROGRAM " compare ";
+    for (const std::string &arguments : {path("old.json").string(), std::string("--help")}) {
+        const ProcessResult result =
+            run_process({"/bin/sh", "-c", "exec " + command + arguments + " > /dev/full"});
+        EXPECT_EQ(result.exit_code, 3) << arguments;
+        EXPECT_TRUE(has(result.errors, "standard output: cannot write")) << result.errors;
+    }
 }
 
 TEST_F(CompareCommand, RecordsAreComparedToo) {

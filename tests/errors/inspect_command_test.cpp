@@ -71,6 +71,18 @@ TEST_F(InspectCommand, ReadsPtx) {
     EXPECT_FALSE(has(shown.output, "modelled")) << shown.output;
 }
 
+// Each takes one value, so that what follows is the file.
+TEST_F(InspectCommand, OptionsMayStandBeforeTheFile) {
+    for (const std::vector<std::string> &options :
+         {std::vector<std::string>{"--instruction-set", "mmx"}, {"--layer", "up", "--layer", "none"}}) {
+        std::vector<std::string> arguments = {UNSTRIDE_PROGRAM, "inspect"};
+        arguments.insert(arguments.end(), options.begin(), options.end());
+        arguments.push_back(file_);
+        const ProcessResult refused = run_process(arguments, {}, {"XDG_DATA_HOME=" + path("").string()});
+        EXPECT_TRUE(has(refused.errors, "'" + options.back() + "'")) << refused.errors;
+    }
+}
+
 TEST_F(InspectCommand, RefusesWhatItCannotShow) {
     const auto expect_refusal = [&](const std::vector<std::string> &arguments, int code, const char *part) {
         const ProcessResult refused = inspect(arguments);

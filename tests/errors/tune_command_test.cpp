@@ -385,6 +385,20 @@ TEST_F(TuneCommand, WrongUsageIsRefusedWithTheRemedy) {
     EXPECT_FALSE(fs::exists(path("data/unstride") / (set_ + ".jsonl")));
 }
 
+TEST_F(TuneCommand, EveryCommandTellsItsOwnExitCodes) {
+    const std::vector<std::pair<std::string, std::string>> codes = {
+        {"verify", "1 a schedule is wrong, slower than another"},
+        {"carry", "1 some records could not be carried"},
+        {"compact", "1 a file could not be read or written"},
+    };
+    for (const auto &[command, says] : codes) {
+        const ProcessResult help = unstride({"tune", command, "--help"});
+        EXPECT_EQ(help.exit_code, 0);
+        EXPECT_TRUE(has(help.output, says)) << help.output;
+        EXPECT_FALSE(has(help.output, "nothing could be chosen")) << help.output;
+    }
+}
+
 TEST_F(TuneCommand, CarryMakesRecordsOfTheSameCodeExactAgain) {
     ASSERT_TRUE(tune({"--quiet"}, 4).ok());
     const std::vector<TuningRecord> tuned = records();
@@ -546,7 +560,7 @@ TEST_F(TuneCommand, BuildVerifyNamesTheRecordOfABadSchedule) {
         "--db",  path("db").string(),       "-o",       path("out").string(), "--verify"};
     ASSERT_TRUE(unstride(build).ok());
     for (const auto &file : fs::recursive_directory_iterator(cache() / "kernels")) {
-        if (file.path().extension() == ".o") std::ofstream(file.path()) << "no object";
+        if (file.path().extension() == ".o") std::ofstream(file.path()) << "\177ELF, and no more";
     }
     const ProcessResult result = unstride(build);
     fs::remove_all(cache() / "kernels");

@@ -3,6 +3,7 @@
 #include "tools/compare/comparison.h"
 #include "tools/files.h"
 #include "tools/library/process.h"
+#include "tools/report/html.h"
 #include "tools/report/report.h"
 
 #include <fmt/format.h>
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -301,6 +303,25 @@ TEST(Report, NothingIsLoaded) {
     const std::string page = report_of(3);
     for (const char *part : {"http:", "https:", "src=", "@import", "url("})
         EXPECT_EQ(page.find(part), std::string::npos) << part;
+}
+
+TEST(PlotScale, TicksAreRoundAndBetweenTheEnds) {
+    EXPECT_EQ(PlotScale(0, 10, 0, 100, false).ticks(5), (std::vector<double>{0, 2, 4, 6, 8, 10}));
+    EXPECT_EQ(PlotScale(1, 100, 0, 100, true).ticks(6), (std::vector<double>{1, 2, 5, 10, 20, 50, 100}));
+    EXPECT_EQ(PlotScale(0.5, 2e4, 0, 100, true).ticks(4), (std::vector<double>{1, 10, 100, 1000, 1e4}));
+}
+
+// Ends that no measurement has: nothing, everything, and too close for a step between them.
+TEST(PlotScale, AnyEndsHaveFewTicks) {
+    const double infinity = std::numeric_limits<double>::infinity();
+    const std::pair<double, double> ends[] = {
+        {0, 1},         {1, infinity},     {-infinity, infinity}, {0, 0},
+        {1e300, 1e300}, {1e-320, 1e-310},  {1e20, 1e20},          {1e20, 1e20 + 1e5},
+        {-1, 1},        {std::nan(""), 1}, {0, std::nan("")}};
+    for (const auto &[low, high] : ends) {
+        for (const bool logarithmic : {false, true})
+            EXPECT_LE(PlotScale(low, high, 0, 100, logarithmic).ticks(6).size(), 400U) << low << " " << high;
+    }
 }
 
 TEST(Report, AllSectionsAreThereWhateverIsAbsent) {

@@ -84,6 +84,18 @@ TEST_F(Files, WritingNamesWhatIsWrong) {
     EXPECT_EQ(entries(), 1);
 }
 
+TEST_F(Files, WhetherAPlaceCanBeWrittenIsToldWithoutATrace) {
+    EXPECT_TRUE(check_writable(path("new")).ok());
+    EXPECT_EQ(entries(), 0);
+    ASSERT_TRUE(write_file_atomically(path("file"), "text").ok());
+    EXPECT_TRUE(check_writable(path("file")).ok());
+    EXPECT_EQ(*read_file(path("file")), "text");
+    for (const fs::path &refused :
+         {path("missing/file"), path("file/below"), folder_->path(), fs::path("/dev/null")})
+        EXPECT_EQ(error_of(check_writable(refused)), error_of(write_file_atomically(refused, "text")));
+    EXPECT_EQ(entries(), 1);
+}
+
 TEST_F(Files, AFailedWriteLeavesTheOldFileAndNothingElse) {
     ASSERT_TRUE(write_file_atomically(path("file"), "old").ok());
     {

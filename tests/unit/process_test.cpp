@@ -1,7 +1,19 @@
 // Children end by themselves, by a limit, or by a signal, and the parent can tell which.
 #include "tools/library/process.h"
 
+#include "tests/temporary_folder.h"
+
 #include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <string>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
 
 namespace unstride {
 namespace {
@@ -34,6 +46,38 @@ TEST(Process, IsKilledWithItsChildrenWhenTheTimeIsOver) {
     EXPECT_EQ(result.exit_code, -1);
     EXPECT_NE(result.errors.find("stopped after"), std::string::npos);
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+// Whether a process runs; one that waits for its parent to ask for it does not.
+bool runs(const std::string &pid) {
+    std::ifstream file("/proc/" + pid + "/stat");
+    std::string text((std::istreambuf_iterator<char>(file)), {});
+    const std::size_t name = text.rfind(')');
+    return name != std::string::npos && text.size() > name + 2 && text[name + 2] != 'Z';
+}
+
+using ProcessOfAnother = TemporaryFolderTest;
+
+TEST_F(ProcessOfAnother, EndsWithTheProcessThatWaitsForIt) {
+    const std::string file = path("pid").string();
+    const pid_t waiting = fork();
+    if (waiting == 0) {
+        run_process(
+            {"sh", "-c", "echo $$ > " + file + ".new; mv " + file + ".new " + file + "; exec sleep 100"});
+        _exit(0);
+    }
+    ASSERT_GT(waiting, 0);
+    const auto within_seconds = [](const std::function<bool()> &happens) {
+        for (int i = 0; i < 1000 && !happens(); i++)
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        return happens();
+    };
+    std::string pid;
+    EXPECT_TRUE(within_seconds([&] { return bool(std::ifstream(file) >> pid); }));
+    EXPECT_TRUE(runs(pid));
+    kill(waiting, SIGKILL);
+    waitpid(waiting, nullptr, 0);
+    EXPECT_TRUE(within_seconds([&] { return !runs(pid); }));
 }
 
 TEST(Process, NamesTheSignalThatEndedIt) {

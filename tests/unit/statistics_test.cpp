@@ -3,6 +3,7 @@
 #include "tools/measure/statistics.h"
 
 #include "reference/random_data.h"
+#include "tools/median.h"
 
 #include <gtest/gtest.h>
 
@@ -67,6 +68,12 @@ TEST(Student, CriticalValuesAreTheTables) {
     EXPECT_NEAR(t_critical(0.99, 7), 3.4994833, 1e-6);
     EXPECT_NEAR(t_critical(0.95, 10), 2.2281389, 1e-6);
     EXPECT_NEAR(t_critical(0.99, 31), 2.7440419, 1e-6);
+}
+
+TEST(Median, IsTheMeanOfTheMiddlesOfAnEvenCount) {
+    EXPECT_EQ(median({3, 1, 2}), 2);
+    EXPECT_EQ(median({4, 1, 2, 8}), 3);
+    EXPECT_EQ(median({5}), 5);
 }
 
 TEST(Estimate, IsTheMedianOfTheRoundsMinima) {

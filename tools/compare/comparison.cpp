@@ -97,10 +97,7 @@ public:
         for (const ResultSource &source : results_.sources)
             known.push_back(source.name);
         if (!several_sources()) known = names_;
-        if (std::find(known.begin(), known.end(), baseline_) != known.end()) return "";
-        return fmt::format("there is no baseline '{}'; {} {}", baseline_,
-                           several_sources() ? "the sources are" : "the contenders are",
-                           fmt::join(known, ", "));
+        return missing_baseline(baseline_, several_sources() ? "sources" : "contenders", known);
     }
 
     bool is_baseline(const ResultRow &row) const {
@@ -396,6 +393,12 @@ Ratio unpaired_ratio(const Rounds &a, const Rounds &b) {
     ratio.interval = {std::exp(difference - reach), std::exp(difference + reach)};
     ratio.p_value = t_two_sided(std::abs(difference) / error, degrees);
     return ratio;
+}
+
+std::string missing_baseline(const std::string &baseline, const char *all,
+                             const std::vector<std::string> &known) {
+    if (std::find(known.begin(), known.end(), baseline) != known.end()) return "";
+    return fmt::format("there is no baseline '{}'; the {} are {}", baseline, all, fmt::join(known, ", "));
 }
 
 Result<Comparison> compare(Results results, const ComparisonOptions &options) {

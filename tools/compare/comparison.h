@@ -81,6 +81,11 @@ bool same_machine(const Machine &a, const Machine &b);
 // How many times as long b takes as a, when they did not run side by side.
 Ratio unpaired_ratio(const Rounds &a, const Rounds &b);
 
+// "there is no baseline 'x'; the contenders are a, b", where `all` names what there is; empty if the baseline
+// is among it.
+std::string missing_baseline(const std::string &baseline, const char *all,
+                             const std::vector<std::string> &known);
+
 // Errors: a baseline that is not there, with those that are; nothing left to compare.
 Result<Comparison> compare(Results results, const ComparisonOptions &options);
 

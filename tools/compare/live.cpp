@@ -83,12 +83,6 @@ Outcome<ScheduleRecord> best_of_form(const std::string &form, const PhaseConvolu
     return choice.filtering->schedule;
 }
 
-// What a row calls a schedule: the file of a record without its folders.
-std::string contender_name(const std::string &schedule) {
-    const auto place = record_place(schedule);
-    return place ? fmt::format("record {}:{}", place->file.filename().string(), place->line) : schedule;
-}
-
 Outcome<ScheduleRecord> recorded_schedule(const RecordPlace &place) {
     Database database;
     database.add(place.file, RecordOrigin::user);
@@ -448,6 +442,11 @@ std::string schedule_names() {
 bool names_schedule(const std::string &text) {
     return text == "tuned" || text == "default" || names_form(text) || names_autoscheduler(text) ||
            record_place(text).has_value();
+}
+
+std::string contender_name(const std::string &schedule) {
+    const auto place = record_place(schedule);
+    return place ? fmt::format("record {}:{}", place->file.filename().string(), place->line) : schedule;
 }
 
 Result<Results> measure_schedules(const LiveRequest &request) {

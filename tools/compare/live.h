@@ -31,6 +31,9 @@ std::string schedule_names();
 // Whether a text names a schedule to compare. Does not look whether a record is there.
 bool names_schedule(const std::string &text);
 
+// What the rows of a schedule are called: "tuned", "record FILE.jsonl:LINE" without the folders.
+std::string contender_name(const std::string &schedule);
+
 // Every layer, instruction set and schedule has its row; what could not be built, checked or timed says why.
 // The first schedule is timed as two to find the noise floor. An error means that nothing could be measured.
 Result<Results> measure_schedules(const LiveRequest &request);

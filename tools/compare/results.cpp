@@ -238,6 +238,11 @@ bool positive(const std::vector<std::vector<double>> &rounds) {
     return true;
 }
 
+// Whether the operations a second of a row are a number; only what nobody measured gives too many.
+bool has_finite_rate(const ResultRow &row) {
+    return std::isfinite(2 * row.multiplications.value_or(1) / (*row.estimate_ns * 1e-9));
+}
+
 ResultRow read_row(const json &object, const std::string &path, std::string *error) {
     ResultRow row;
     JsonReader reader(object, path, error);
@@ -271,7 +276,10 @@ ResultRow read_row(const json &object, const std::string &path, std::string *err
     if (search) row.search = static_cast<std::size_t>(*search);
     if (!positive(row.samples_ns))
         reader.fail("samples_ns", "has a round without samples or one that is not positive");
-    if (row.estimate_ns && !(*row.estimate_ns > 0)) reader.fail("est_ns", "is not positive");
+    if (row.estimate_ns && !(*row.estimate_ns > 0))
+        reader.fail("est_ns", "is not positive");
+    else if (row.estimate_ns && !has_finite_rate(row))
+        reader.fail("est_ns", "is so small that operations a second are not finite");
     if (row.status == TuningStatus::ok && !row.estimate_ns)
         reader.fail("est_ns", "is missing, although the status is ok");
     return row;
@@ -328,6 +336,12 @@ std::string line_and_column(std::string_view text, std::size_t position) {
                        before.size() - begin + 1);
 }
 
+// "number overflow parsing '1e999'" of "[json.exception.out_of_range.406] number overflow parsing '1e999'".
+std::string_view without_number(std::string_view message) {
+    const std::size_t end = message.find("] ");
+    return end == std::string_view::npos ? message : message.substr(end + 2);
+}
+
 // Deeper documents than this are none of ours and would exhaust the stack.
 constexpr int deepest = 64;
 
@@ -357,6 +371,8 @@ Result<Results> results_from_text(std::string_view text, const std::string &name
     } catch (const json::parse_error &error) {
         return Error{fmt::format("{}:{}: is no JSON{}", name, line_and_column(text, error.byte),
                                  error.byte > text.size() ? ": the file ends too early" : "")};
+    } catch (const json::exception &error) {
+        return Error{fmt::format("{}: {}", name, without_number(error.what()))};
     } catch (const std::length_error &error) {
         return Error{fmt::format("{}: {}", name, error.what())};
     }
@@ -383,11 +399,6 @@ Result<Results> read_results(const std::filesystem::path &path) {
     const Result<std::string> text = read_file(path);
     if (!text) return Error{text.error()};
     return results_from_text(*text, path.string());
-}
-
-Result<void> write_results(const std::filesystem::path &path, const Results &results) {
-    return write_file_atomically(path,
-                                 to_json(results).dump(1, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
 void merge(Results *results, Results more) {

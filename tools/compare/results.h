@@ -148,9 +148,6 @@ Result<Results> results_from_text(std::string_view text, const std::string &name
 
 Result<Results> read_results(const std::filesystem::path &path);
 
-// Writes all of it or nothing.
-Result<void> write_results(const std::filesystem::path &path, const Results &results);
-
 // Appends the sources, rows and searches of `more`. A source whose name is taken gets a number behind it.
 void merge(Results *results, Results more);
 

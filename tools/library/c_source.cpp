@@ -375,8 +375,12 @@ std::string_view device_macro(LibraryDevice device) {
 
 } // namespace
 
+Result<void> check_library_name(std::string_view name) {
+    return check_name("library", name);
+}
+
 Result<void> check_library_names(const LibraryDescription &library, std::string_view library_functions) {
-    if (Result<void> checked = check_name("library", library.name); !checked) return checked;
+    if (Result<void> checked = check_library_name(library.name); !checked) return checked;
     for (const std::string_view reserved : {"unstride", "halide"}) {
         if (library.name.starts_with(reserved)) {
             return Error{fmt::format("library name '{}': names that begin with '{}' belong to the runtime",

@@ -94,6 +94,9 @@ struct LibraryDescription {
     std::vector<EmbeddedFile> embedded;
 };
 
+// Whether a library can be called so: an identifier, no keyword of C or C++.
+Result<void> check_library_name(std::string_view name);
+
 // Whether a library of that name can hold layers of those names: identifiers, no keywords of C or C++, no two
 // alike, no layer called as a function of the library (`library_functions` is the text of library.h), nothing
 // of the runtime's own.

@@ -10,7 +10,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <fstream>
 #include <functional>
+#include <string_view>
 
 namespace unstride {
 
@@ -35,16 +37,27 @@ std::string reason(const ProcessResult &process) {
     return text.size() > most ? "…" + text.substr(text.size() - most) : text;
 }
 
+// False too for what a crash of the machine left empty or cut off at its begin.
+bool is_object(const fs::path &file) {
+    constexpr std::string_view elf = "\177ELF";
+    std::ifstream stream(file, std::ios::binary);
+    char begin[elf.size()] = {};
+    stream.read(begin, sizeof begin);
+    return stream && std::string_view(begin, sizeof begin) == elf;
+}
+
 // Runs the jobs with their output in a temporary folder beside `entry`, finishes what they wrote, then
 // renames that folder to `entry`.
 Result<void> fill_cache_entry(const fs::path &entry, const Installation &installation,
                               const std::function<nlohmann::json(const fs::path &folder)> &jobs_for,
                               const std::function<Result<void>(const fs::path &folder)> &finish,
-                              const ProcessLimits &limits = {}, ProcessResult *generator = nullptr) {
+                              const std::function<bool()> &is_complete, const ProcessLimits &limits = {},
+                              ProcessResult *generator = nullptr) {
     std::error_code error;
     fs::create_directories(entry.parent_path(), error);
     if (error)
-        return Error{fmt::format("cannot create {}: {}", entry.parent_path().string(), error.message())};
+        return Error{fmt::format("cannot create {}: {}; UNSTRIDE_CACHE_DIR names another cache",
+                                 entry.parent_path().string(), error.message())};
     Result<TemporaryFolder> folder = make_temporary_folder("building", entry.parent_path());
     if (!folder) return Error{folder.error()};
     if (auto made = run_generators(jobs_for(folder->path()), folder->path() / "jobs.json", installation,
@@ -53,8 +66,13 @@ Result<void> fill_cache_entry(const fs::path &entry, const Installation &install
         return made;
     if (auto finished = finish(folder->path()); !finished) return finished;
     fs::rename(folder->path(), entry, error);
-    // Another process may have filled the entry meanwhile; its content is the same.
-    if (error && !fs::exists(entry)) {
+    // Another process may have filled the entry meanwhile, with the same content.
+    if (error && !is_complete()) {
+        std::error_code ignored;
+        fs::remove_all(entry, ignored);
+        fs::rename(folder->path(), entry, error);
+    }
+    if (error && !is_complete()) {
         return Error{fmt::format("cannot rename {} to {}: {}", folder->path().string(), entry.string(),
                                  error.message())};
     }
@@ -103,8 +121,10 @@ Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Instal
     const fs::path entry = cache / "kernels" / kernel.key;
     kernel.compute_object = entry / (kernel.compute_function() + ".o");
     if (request.packs) kernel.pack_object = entry / (kernel.pack_function() + ".o");
-    kernel.from_cache =
-        fs::exists(kernel.compute_object) && (!request.packs || fs::exists(kernel.pack_object));
+    const auto is_complete = [&] {
+        return is_object(kernel.compute_object) && (!request.packs || is_object(kernel.pack_object));
+    };
+    kernel.from_cache = is_complete();
     if (!kernel.from_cache) {
         const std::string target = request.target.halide_target + kernel_features;
         const auto jobs_for = [&](const fs::path &folder) {
@@ -128,13 +148,16 @@ Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Instal
             return set_prefetch_hint(folder / kernel.compute_object.filename(), *architecture,
                                      writes ? PrefetchHint::for_writing : PrefetchHint::into_l2);
         };
-        if (auto filled = fill_cache_entry(entry, installation, jobs_for, finish, limits, generator); !filled)
+        if (auto filled =
+                fill_cache_entry(entry, installation, jobs_for, finish, is_complete, limits, generator);
+            !filled)
             return Error{filled.error()};
-        if (!fs::exists(kernel.compute_object) || (request.packs && !fs::exists(kernel.pack_object)))
-            return Error{fmt::format("the generator wrote no object to {}", entry.string())};
+        if (!is_complete()) return Error{fmt::format("the generator wrote no object to {}", entry.string())};
     }
-    kernel.object_bytes = fs::file_size(kernel.compute_object);
-    if (request.packs) kernel.object_bytes += fs::file_size(kernel.pack_object);
+    std::error_code error;
+    kernel.object_bytes = fs::file_size(kernel.compute_object, error);
+    if (!error && request.packs) kernel.object_bytes += fs::file_size(kernel.pack_object, error);
+    if (error) return Error{fmt::format("{}: {}", entry.string(), error.message())};
     return kernel;
 }
 
@@ -143,13 +166,14 @@ Result<fs::path> compile_halide_runtime(const Target &target, const Installation
     const std::string key = sha256(target.runtime_target + versions(installation)).substr(0, 32);
     const fs::path entry = cache / "runtimes" / key;
     const fs::path object = entry / "halide_runtime.o";
-    if (fs::exists(object)) return object;
+    const auto is_complete = [&] { return is_object(object); };
+    if (is_complete()) return object;
     const auto jobs_for = [&](const fs::path &folder) {
         return nlohmann::json::array(
             {{{"runtime", (folder / "halide_runtime.o").string()}, {"target", target.runtime_target}}});
     };
     const auto nothing = [](const fs::path &) { return Result<void>(); };
-    if (auto filled = fill_cache_entry(entry, installation, jobs_for, nothing); !filled)
+    if (auto filled = fill_cache_entry(entry, installation, jobs_for, nothing, is_complete); !filled)
         return Error{filled.error()};
     return object;
 }

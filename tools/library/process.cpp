@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sstream>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,8 +21,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 [[noreturn]] void become(const std::vector<char *> &arguments, const std::vector<std::string> &environment,
-                         const ProcessLimits &limits, int output, int errors) {
+                         const ProcessLimits &limits, pid_t parent, int output, int errors) {
     setpgid(0, 0);
+    // The limits are the parent's to keep, so the process ends with the thread that waits for it.
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(127);
     const int nothing = open("/dev/null", O_RDONLY);
     dup2(nothing, STDIN_FILENO);
     dup2(output, STDOUT_FILENO);
@@ -87,8 +91,8 @@ ProcessResult run_process(const std::vector<std::string> &command, const Process
         arguments.push_back(const_cast<char *>(argument.c_str()));
     arguments.push_back(nullptr);
 
-    const pid_t child = fork();
-    if (child == 0) become(arguments, environment, limits, output[1], errors[1]);
+    const pid_t parent = getpid(), child = fork();
+    if (child == 0) become(arguments, environment, limits, parent, output[1], errors[1]);
     close(output[1]);
     close(errors[1]);
     bool in_time = true;

@@ -124,8 +124,11 @@ std::optional<Failure> bundle_candidate(const Plan &plan, const Installation &in
         describe_library(candidate->library, plan.target, plan.layers, installation);
     const BundleRequest request{candidate->library, plan.target, description, plan.layers, *runtime};
     if (auto bundled = bundle_library(request, installation, own->path()); !bundled) {
+        // The linker may refuse a kernel; the other tools do the same for all kernels.
         const bool linker = bundled.error().starts_with(binary_utility(plan.target, "ld") + " failed");
-        return Failure{linker ? TuningStatus::link_error : TuningStatus::compile_error, bundled.error()};
+        const bool full = bundled.error().find("No space left on device") != std::string::npos;
+        return Failure{linker ? TuningStatus::link_error : TuningStatus::compile_error, bundled.error(),
+                       !linker || full};
     }
     auto hash = hash_of_code(plan.layers[0].kernels[0].compiled, plan.target, own->path());
     if (!hash) return failed(hash.error(), false);

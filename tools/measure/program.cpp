@@ -85,9 +85,9 @@ Result<MeasuringObjects> compile_measuring_objects(const Target &target, const I
     MeasuringObjects made{&target, installation.runtime / "include", installation.runtime / "runner", {}};
     for (const char *source : sources)
         made.objects.push_back((entry / source).replace_extension(".o"));
-    if (std::ranges::all_of(made.objects, [](const fs::path &object) { return fs::exists(object); }))
-        return made;
     std::error_code error;
+    if (std::ranges::all_of(made.objects, [&](const fs::path &object) { return fs::exists(object, error); }))
+        return made;
     fs::create_directories(entry.parent_path(), error);
     if (error)
         return Error{fmt::format("cannot create {}: {}", entry.parent_path().string(), error.message())};
@@ -97,7 +97,8 @@ Result<MeasuringObjects> compile_measuring_objects(const Target &target, const I
         return Error{compiled.error()};
     fs::rename(folder->path(), entry, error);
     // Another process may have filled the entry meanwhile; its content is the same.
-    if (error && !fs::exists(made.objects[0]))
+    std::error_code ignored;
+    if (error && !fs::exists(made.objects[0], ignored))
         return Error{fmt::format("cannot write {}: {}", entry.string(), error.message())};
     return made;
 }

@@ -11,7 +11,9 @@
 
 #include <algorithm>
 #include <csignal>
+#include <new>
 #include <sstream>
+#include <stdexcept>
 #include <thread>
 
 namespace unstride {
@@ -265,6 +267,21 @@ MeasuringSession::~MeasuringSession() {
         state_->runner->clean_up(state_->places[i]);
 }
 
+namespace {
+
+// Data too large for this machine are the layer's failure, and no other's.
+Result<fs::path> make_data(const Layer &layer, std::uint64_t seed, const fs::path &cache) {
+    try {
+        return make_problem_data(layer, seed, cache);
+    } catch (const std::bad_alloc &) {
+        return Error{"there is not enough memory for its data"};
+    } catch (const std::length_error &) {
+        return Error{"there is not enough memory for its data"};
+    }
+}
+
+} // namespace
+
 Result<MeasuringSession> MeasuringSession::open(const Layer &layer, const Target &target,
                                                 const Installation &installation, Runner &runner,
                                                 const fs::path &work, const SessionOptions &options) {
@@ -283,7 +300,7 @@ Result<MeasuringSession> MeasuringSession::open(const Layer &layer, const Target
     state->common = std::move(*common);
     MeasuringSession session(std::move(state));
     for (const Layer &sized : session.state_->sizes) {
-        const auto data = make_problem_data(sized, options.seed, cache);
+        const auto data = make_data(sized, options.seed, cache);
         if (!data) return Error{data.error()};
         auto place = runner.prepare(*data);
         if (!place) return Error{place.error()};

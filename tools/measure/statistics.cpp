@@ -1,6 +1,8 @@
 // Order statistics for what one schedule takes, Student's t for what two differ by.
 #include "tools/measure/statistics.h"
 
+#include "tools/median.h"
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -10,12 +12,6 @@ namespace unstride {
 namespace {
 
 constexpr double confidence = 0.99;
-
-double median_of(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    const std::size_t half = values.size() / 2;
-    return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
 
 double minimum(const std::vector<double> &samples) {
     return *std::min_element(samples.begin(), samples.end());
@@ -91,14 +87,14 @@ Interval median_interval(std::vector<double> values) {
         const std::size_t left_out = left_out_at_each_end(values.size());
         return {values[left_out], values[values.size() - 1 - left_out]};
     }
-    const double median = median_of(values);
-    if (values.size() < 2) return {median, median};
+    const double middle = median(values);
+    if (values.size() < 2) return {middle, middle};
     std::vector<double> logarithms;
     for (const double value : values)
         logarithms.push_back(std::log(value));
     const Mean mean = mean_of(logarithms);
     const double half = t_critical(confidence, static_cast<double>(values.size() - 1)) * mean.standard_error;
-    return {std::min(std::exp(mean.value - half), median), std::max(std::exp(mean.value + half), median)};
+    return {std::min(std::exp(mean.value - half), middle), std::max(std::exp(mean.value + half), middle)};
 }
 
 } // namespace
@@ -127,9 +123,9 @@ Estimate estimate(const Rounds &rounds) {
     std::sort(all.begin(), all.end());
     Estimate result;
     result.rounds = rounds.size();
-    result.value = median_of(minima);
+    result.value = median(minima);
     result.interval = median_interval(minima);
-    result.median = median_of(all);
+    result.median = median(all);
     result.p90 = all[std::min(all.size() - 1, all.size() * 9 / 10)];
     return result;
 }

@@ -84,6 +84,9 @@ std::string pixels(double value) {
 
 PlotScale::PlotScale(double low, double high, double from, double to, bool logarithmic)
     : low_(low), high_(high), from_(from), to_(to), logarithmic_(logarithmic) {
+    constexpr double most = 1e150; // quotients of any two values within it are finite
+    low_ = std::clamp(low_, logarithmic ? 1 / most : -most, most);
+    high_ = std::clamp(high_, logarithmic ? 1 / most : -most, most);
     if (!(high_ > low_)) high_ = logarithmic ? low_ * 2 : low_ + 1;
 }
 
@@ -101,9 +104,10 @@ std::vector<double> PlotScale::ticks(int wanted) const {
     };
     if (logarithmic_ && high_ / low_ > 8) {
         const bool decades = std::log10(high_ / low_) > wanted / 2.0;
-        for (double decade = std::pow(10, std::floor(std::log10(low_))); decade <= high_; decade *= 10) {
+        const double last = std::ceil(std::log10(high_));
+        for (double exponent = std::floor(std::log10(low_)); exponent <= last; exponent++) {
             for (const double digit : {1.0, 2.0, 5.0}) {
-                if (digit == 1 || !decades) keep(digit * decade);
+                if (digit == 1 || !decades) keep(digit * std::pow(10, exponent));
             }
         }
         return result;
@@ -114,8 +118,9 @@ std::vector<double> PlotScale::ticks(int wanted) const {
         step = factor * decade;
         if (step >= rough) break;
     }
-    for (double i = std::ceil(low_ / step); i * step <= high_; i++)
-        keep(i * step);
+    const double first = std::ceil(low_ / step);
+    for (int i = 0; i <= wanted; i++) // no more steps fit: each is at least `rough`
+        keep((first + i) * step);
     return result;
 }
 

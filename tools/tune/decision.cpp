@@ -1,6 +1,8 @@
 // Medians and quotients; what decides beyond them is in statistics.h.
 #include "tools/tune/decision.h"
 
+#include "tools/median.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -12,12 +14,6 @@
 namespace unstride {
 
 namespace {
-
-double median(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    const std::size_t half = values.size() / 2;
-    return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
 
 // The median over the rounds of the least sample, times the peak of its round where there is one.
 double relative_time(const BaselineTiming &timing, bool by_peak) {
