@@ -23,8 +23,9 @@ using Clock = std::chrono::steady_clock;
 [[noreturn]] void become(const std::vector<char *> &arguments, const std::vector<std::string> &environment,
                          const ProcessLimits &limits, pid_t parent, int output, int errors) {
     setpgid(0, 0);
-    // The limits are the parent's to keep, so the process ends with the thread that waits for it.
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // The limits are the parent's to keep, so the process ends with the thread that waits for it; by a signal
+    // that lets compilers remove their temporary files.
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) _exit(127);
     const int nothing = open("/dev/null", O_RDONLY);
     dup2(nothing, STDIN_FILENO);
