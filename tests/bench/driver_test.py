@@ -141,7 +141,7 @@ class FakeRivals(Folder):
         kept = [row for row in rows if row["layer"] == "up"]
         self.assertEqual([row["samples_ns"] for row in kept], [row["samples_ns"] for row in before])
         with open(counter, encoding="ascii") as file:
-            self.assertEqual(len(file.readlines()), 2)  # once a layer
+            self.assertEqual(len(file.readlines()), 3)  # once a form, of which `near` has two
 
     def test_another_run_is_not_continued(self):
         self.drive("--rivals", "naive")

@@ -6,6 +6,7 @@ for project in project subdirectory; do
     cp -r "$consumer/$project" $project
     cp "$consumer"/{main.c,problem.h,tiny.layers} $project/
 done
+mkdir project/records
 
 cross() { configure --toolchain "$toolchain" -DCMAKE_C_FLAGS="$strict" "$@"; }
 cross -S project -B build -DCMAKE_PREFIX_PATH="$CONSUMER_PREFIX" -DTARGETS='aarch64;x86-64' >log ||
