@@ -25,9 +25,8 @@ inline constexpr int planned_threads = 2;
 //     does not divide the channels;
 //   - threads: its tasks leave `threads` threads idle for more than 0.15 of the time, and smaller tasks would
 //     not; splitting blocks of channels among tasks adds nothing;
-//   - GPU blocks: of layers that sum over channels, their threads fill no warps or are more than 256, or take
-//   so many registers that fewer than
-//     256 of them fit on a multiprocessor. (No schedule uses shared memory.)
+//   - GPU blocks: those of layers that sum over channels fill no warps, are more than 256 threads, or take so
+//     many registers that fewer than 256 of them fit on a multiprocessor. (No schedule uses shared memory.)
 // Dynamic sizes count as large enough not to waste anything.
 std::optional<std::string> unworthy(const PhaseConvolution &layer, const TargetFacts &target,
                                     const ScheduleRecord &record, int threads = planned_threads);

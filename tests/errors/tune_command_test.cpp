@@ -385,6 +385,15 @@ TEST_F(TuneCommand, WrongUsageIsRefusedWithTheRemedy) {
     EXPECT_FALSE(fs::exists(path("data/unstride") / (set_ + ".jsonl")));
 }
 
+TEST_F(TuneCommand, OptionsBeforeACommandAreRefusedNotDropped) {
+    for (const char *command : {"verify", "carry", "compact"}) {
+        const ProcessResult result = unstride({"tune", "--db", path("db").string(), command});
+        EXPECT_EQ(result.exit_code, 2) << result.output;
+        EXPECT_TRUE(has(result.errors + result.output, std::string("--db: stands before '") + command))
+            << result.errors;
+    }
+}
+
 TEST_F(TuneCommand, EveryCommandTellsItsOwnExitCodes) {
     const std::vector<std::pair<std::string, std::string>> codes = {
         {"verify", "1 a schedule is wrong, slower than another"},
