@@ -193,6 +193,15 @@ std::optional<DatabaseEntry> Database::read_line(std::string_view line, std::str
         return std::nullopt;
     }
     entry.status = *status;
+    const std::pair<const char *, std::string_view Members::*> marks[] = {{"baseline", &Members::baseline},
+                                                                          {"chosen", &Members::chosen}};
+    for (const auto &[key, mark] : marks) {
+        const std::string_view text = members.*mark;
+        if (!text.empty() && text != "true" && text != "false") {
+            *error = fmt::format("{} is neither true nor false", key);
+            return std::nullopt;
+        }
+    }
     entry.baseline = members.baseline == "true";
     entry.chosen = members.chosen == "true";
     StaticFacts facts;

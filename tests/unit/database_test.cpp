@@ -389,6 +389,8 @@ TEST(Store, ReportsBadLinesByNumberAndKeepsTheOthers) {
         {changed([](auto &json) { json["machine"].erase("model"); }), "machine: model is missing"},
         {changed([](auto &json) { json["tool"]["halide"] = 21; }), "tool: halide is no text"},
         {changed([](auto &json) { json["status"] = "excellent"; }), "status \"excellent\" is unknown"},
+        {changed([](auto &json) { json["chosen"] = 1; }), "chosen is neither true nor false"},
+        {changed([](auto &json) { json["baseline"] = "true"; }), "baseline is neither true nor false"},
         {changed([](auto &json) { json.erase("est_ns"); }), "est_ns is missing"},
         {std::string("\0\0\0\n", 4), "unexpected character"},
     };
