@@ -29,6 +29,7 @@ LEAST_FAR_BYTES = 128 << 20  # that are beyond all caches
 LEAST_FLUSH_BYTES = 32 << 20  # that are read to empty the caches
 MOST_FAR_BYTES = 1 << 30
 LEAST_ROUNDS = 3  # that a budget leaves
+SETTLING_MS = 25.0  # of calls before samples, in which the system gives each woken thread a processor of its own
 DISTURBED_SHARE = 0.05  # of the processors' time that the host took away in a round
 SEED = 1
 
@@ -372,7 +373,7 @@ class Measurement:
         message = {
             "command": "sample",
             "min_ms": self.options.min_ms,
-            "warm_ms": 0.0 if contender.slow else 3 * self.options.min_ms,
+            "warm_ms": 0.0 if contender.slow else max(3 * self.options.min_ms, SETTLING_MS),
             "count": 1 if contender.slow else self.options.samples,
         }
         try:
