@@ -175,6 +175,14 @@ TEST_F(Analysis, SeesTheStack) {
     EXPECT_EQ(framed.stack_loads, 3) << "rbp is the frame pointer now";
     EXPECT_EQ(framed.vector_stack_accesses, 3);
 
+    const LoopCounts array = only_loop(x86("1: vaddps (%rsp,%rax), %ymm1, %ymm2\n"
+                                           "vmovaps %ymm2, 64(%rsp,%rax,4)\n"
+                                           "jne 1b"))
+                                 .counts;
+    EXPECT_EQ(array.spills(), 0) << "a loop that walks over an array on the stack";
+    EXPECT_EQ(array.result_stores, 1);
+    EXPECT_EQ(array.vector_loads, 1);
+
     const std::string other = "1: ldr q0, [sp, #16]\nfmla v1.4s, v0.4s, v0.4s\nstp q1, q2, [x29, #32]\n"
                               "ldr x3, [sp]\ncbnz x3, 1b";
     const LoopCounts bare = only_loop(aarch64(other)).counts;

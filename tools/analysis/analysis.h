@@ -33,8 +33,10 @@ struct LoopCounts {
     int vector_loads = 0;       // of whole registers
     int broadcasts = 0;         // of one number, in memory or a register, to all lanes
     int vector_stores = 0;
-    int result_stores = 0; // outside the stack, of registers of any kind; in PTX to global memory
-    int stack_loads = 0, stack_stores = 0;           // of registers of any kind
+    int result_stores = 0; // of registers of any kind, outside the stack; in PTX to global memory
+    // Of registers of any kind. Elements of arrays there, whose addresses a register is added to, are no part
+    // of it.
+    int stack_loads = 0, stack_stores = 0;
     int vector_stack_accesses = 0;                   // those of vector registers
     int gathers = 0;                                 // scatters and loads of single lanes too
     int shuffles = 0;                                // that move numbers between lanes or registers' halves

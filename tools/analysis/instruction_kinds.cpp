@@ -60,9 +60,17 @@ struct View {
         return 0;
     }
 
+    // Whether a register is added to the stack's or the frame's: an element of an array that lies there.
+    bool indexes_stack() const {
+        for (const std::string_view indexed : {"(%rsp,%", "(%rbp,%", "[sp, x", "[x29, x"})
+            if (operands.find(indexed) != std::string_view::npos) return true;
+        return false;
+    }
+
+    // Whether a place in the stack that keeps what is in no register is read or written.
     bool addresses_stack(bool has_frame_pointer) const {
         const unsigned base = base_register();
-        if (base == 0) return false;
+        if (base == 0 || indexes_stack()) return false;
         const std::string_view name = code.registers().getName(base);
         const std::string_view frame = is_x86() ? "RBP" : "FP";
         return name == (is_x86() ? "RSP" : "SP") || (has_frame_pointer && name == frame);
