@@ -10,8 +10,8 @@
 //   out(c, q, u(q, t, i)) = epilogue(bias(c) + sum over p of A^T(i, p) * products(c, p, t, q)),   i < m
 //
 // with u = m * t - shift(q) + i. The weights were transformed when they were packed. An axis of m = 1 is
-// direct: its points are taps, and its sum over p is part of the product's. What of a tile lies outside the
-// output is not stored.
+// direct: its points are taps, and its sum over p is part of the product's. The sum over ci is one chain or
+// several, of record.chain channels each. What of a tile lies outside the output is not stored.
 //
 // Tiles are numbered through all rows and images, so that small images make whole tasks too; but those of
 // channels-first tensors on CPUs keep their places in rows, along which they are transformed and stored.
@@ -26,6 +26,7 @@
 #include <Halide.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,10 +57,20 @@ public:
     }
 
     void schedule() {
-        const MinimalFilteringStages stages{
-            *output, read_place, store_place, inverse, products, product,         read,  transformed, half,
-            window,  result,     finished,    padded,  across,   along,           *vars, p,           k,
-            i,       at,         ci,          tile,    taps,     outputs_of_tile, tiles};
+        const MinimalFilteringStages stages{*output,     read_place,
+                                            store_place, inverse,
+                                            products,    product,
+                                            read,        transformed,
+                                            half,        window,
+                                            result,      finished,
+                                            padded,      across,
+                                            along,       *vars,
+                                            p,           k,
+                                            i,           at,
+                                            part,        ci,
+                                            parts,       tile,
+                                            taps,        outputs_of_tile,
+                                            tiles};
         if (const auto *cpu = std::get_if<CpuFiltering>(&parameters.record.parameters)) {
             schedule_cpu_filtering(stages, convolution(), *cpu);
             prefetch_weights();
@@ -76,8 +87,9 @@ private:
         product{"product"}, products{"products"}, inverse{"inverse"}, result{"result"}, finished{"finished"},
         across{"across"}, along{"along"};
     std::array<Var, 2> p{Var("px"), Var("py")}, k{Var("kx"), Var("ky")}, i{Var("ix"), Var("iy")};
-    std::vector<Var> at; // a tile: its number, or its places in a row and a column, and the image
-    RVar ci;
+    std::vector<Var> at;     // a tile: its number, or its places in a row and a column, and the image
+    std::optional<Var> part; // a chain of the channels' sum, where there are several
+    RVar ci, parts;
     std::vector<RVar> taps, tile;
     std::array<RVar, 2> outputs_of_tile;
 
@@ -183,7 +195,9 @@ private:
     void define_products() {
         const PhaseConvolution &conv = convolution();
         const int block = block_channels(parameters.record);
-        Region ranges = {Range(0, static_cast<int>(conv.channels_per_output()))};
+        const int channels = static_cast<int>(conv.channels_per_output());
+        const int chain = chain_of(channels);
+        Region ranges = {Range(0, chain)};
         for (const auto &axis : axes)
             if (axis->direct()) ranges.emplace_back(0, static_cast<int>(axis->matrices.points()));
         RDom r(ranges, "r");
@@ -197,11 +211,34 @@ private:
             if (!merged()) r.where(multiplies(axis, point[axis]));
         }
         const std::vector<Var> place = joined({vars->c, p[0], p[1]}, at, vars->q);
-        product(place) = 0.0f;
-        product(place) +=
-            (*weights)(vars->c % block, ci, point[0], point[1], vars->q[0], vars->q[1], vars->c / block) *
-            read(joined({Expr(ci), point[0], point[1]}, tile_here()));
-        products(place) = product(std::vector<Expr>(place.begin(), place.end()));
+        std::vector<Var> place_of_chain = place;
+        Expr channel = ci;
+        if (chain < channels) {
+            part = Var("part");
+            place_of_chain.push_back(*part);
+            channel = ci + *part * chain;
+        }
+        product(place_of_chain) = 0.0f;
+        product(place_of_chain) += (*weights)(vars->c % block, channel, point[0], point[1], vars->q[0],
+                                              vars->q[1], vars->c / block) *
+                                   read(joined({channel, point[0], point[1]}, tile_here()));
+
+        std::vector<Expr> sum(place.begin(), place.end());
+        if (chain == channels) {
+            products(place) = product(sum);
+            return;
+        }
+        RDom of_chains(0, channels / chain, "chains");
+        for (std::size_t axis = 0; axis < axes.size(); axis++)
+            if (!merged() && !axes[axis]->direct()) of_chains.where(multiplies(axis, p[axis]));
+        parts = of_chains.x;
+        sum.emplace_back(parts);
+        products(place) = 0.0f;
+        products(place) += product(sum);
+    }
+    int chain_of(int channels) const {
+        const auto *cpu = std::get_if<CpuFiltering>(&parameters.record.parameters);
+        return cpu != nullptr && cpu->chain > 0 ? cpu->chain : channels;
     }
 
     // True where phase q of an axis has a product at a point.

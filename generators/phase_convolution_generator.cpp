@@ -25,6 +25,7 @@ public:
         const PhaseConvolution &conv = convolution();
         const std::vector<const PhaseAxis *> axes = axes_from_x(conv);
         const int block = block_channels(parameters.record);
+        const auto *cpu = std::get_if<CpuDirect>(&parameters.record.parameters);
 
         const Expr channel = min(vars->c, static_cast<int>(conv.kernel_input_channels()) - 1);
         padded(vars->input()) = input_at(channel, {vars->x.begin(), vars->x.end()});
@@ -43,6 +44,10 @@ public:
         for (std::size_t axis = 0; axis < axes.size(); axis++) {
             taps.push_back(r[static_cast<int>(axis) + 1]);
             r.where(taps[axis] < table(axes[axis]->progression().count, vars->q[axis]));
+            if (cpu != nullptr && skips_padding(conv, *cpu, axis)) {
+                const Expr at = input_position(*axes[axis], vars->q[axis], vars->u[axis], taps[axis]);
+                r.where(0 <= at && at < static_cast<int>(axes[axis]->input_size));
+            }
             weight_at.push_back(taps[axis]);
             const Var tap("tap_" + vars->x[axis].name());
             read_at.insert(read_at.end(), {vars->u[axis], vars->q[axis], taps[axis]});
@@ -65,6 +70,11 @@ public:
         if (using_autoscheduler()) return estimate();
         const PhaseConvolutionStages stages{*output, stores(), sum, read, padded, *vars, ci, taps};
         if (const auto *cpu = std::get_if<CpuDirect>(&parameters.record.parameters)) {
+            // Which columns are inside is then known of every output of a tile.
+            if (skips_padding(conv, *cpu, 0)) {
+                output->dim(1).set_bounds(0, static_cast<int>(conv.x().phase_count()));
+                output->dim(2).set_bounds(0, static_cast<int>(outputs_of_phase(conv.x())));
+            }
             schedule_cpu_direct(stages, conv, *cpu);
             prefetch_weights();
         } else if (const auto *planar = std::get_if<CpuPlanar>(&parameters.record.parameters)) {

@@ -75,6 +75,10 @@ void schedule_cpu_direct(const PhaseConvolutionStages &stages, const PhaseConvol
     std::vector<VarOrRVar> loops = {c, u, v, stages.ci};
     loops.insert(loops.end(), stages.taps.begin(), stages.taps.end());
     sum.update().reorder(loops).vectorize(c, record.lanes).unroll(c).unroll(u).unroll(v);
+    if (skips_padding(layer, record, 0)) {
+        stores.unroll(vars.q[0]);
+        sum.update().unroll(stages.taps[0]);
+    }
     if (record.stage_lanes > 1) {
         // One load brings stage_lanes input channels of a pixel into a register, and multiply-adds take them
         // lane by lane.

@@ -5,7 +5,9 @@
 // of the time: register tiles of `vectors` vectors of output channels by `tiles` tiles, with the budget of
 // the direct form (vectors * tiles accumulators, a vector of weights each, and one broadcast;
 // schedules/cpu_direct.cpp). The weights of a point are read once a task, so tasks of many tiles read them
-// less often; their transformed inputs, n / m times the window's on each axis, are read once a block.
+// less often; their transformed inputs, n / m times the window's on each axis, are read once a block. Where a
+// sum over channels is several chains, all register tiles of a task add one to their products before the
+// next.
 //
 // Channels-first tensors take the same products, and transforms that have vectors along rows of tiles. A task
 // is some whole rows, or strips of them, whose first and last tiles the neighbours compute too. Its results
@@ -60,10 +62,17 @@ void schedule_products(const MinimalFilteringStages &stages, const CpuFiltering 
     }
     order.insert(order.end(), {stages.p[0], stages.p[1]});
     storage.insert(storage.end(), {stages.p[0], stages.p[1], vars.q[0], vars.q[1]});
-    products.compute_at(where)
-        .bound_extent(c, record.block())
-        .align_bounds(c, record.block())
-        .split(t, group, in_group, record.tiles, TailStrategy::RoundUp)
+    products.compute_at(where).bound_extent(c, record.block()).align_bounds(c, record.block());
+    Halide::Stage sum = products;
+    if (stages.part) {
+        products.align_bounds(t, record.tiles).vectorize(c, record.lanes).unroll(c);
+        storage.push_back(*stages.part);
+        ones.push_back(*stages.part);
+        // All tiles go through a chain's weights before the next.
+        order.insert(order.end() - 2, stages.parts);
+        sum = products.update();
+    }
+    sum.split(t, group, in_group, record.tiles, TailStrategy::RoundUp)
         .reorder(order)
         .vectorize(c, record.lanes)
         .unroll(c)

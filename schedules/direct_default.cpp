@@ -22,6 +22,16 @@ bool divides_channels(const PhaseConvolution &layer, const CpuDirect &tile) {
     return layer.kernel_output_channels() % (tile.lanes * tile.vectors) == 0;
 }
 
+// The share of the taps that a tile makes of all, whose others read nothing but padding.
+double share_of_taps(const PhaseConvolution &layer, const CpuDirect &tile) {
+    double share = 1;
+    for (std::size_t axis = 0; axis < layer.axes.size(); axis++) {
+        if (skips_padding(layer, tile, axis))
+            share *= layer.axes[layer.axes.size() - 1 - axis].share_inside();
+    }
+    return share;
+}
+
 double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuDirect &tile) {
     const double pixels = tile.tile_x * tile.tile_y;
     const double tiles =
@@ -31,11 +41,11 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     const std::int64_t channel_vectors = divide_up(layer.kernel_output_channels(), tile.lanes);
     const double whole_blocks = static_cast<double>(channel_vectors / tile.vectors);
     const double last_vectors = static_cast<double>(channel_vectors % tile.vectors);
+    const double steps = steps_of_all_phases(layer) * share_of_taps(layer, tile);
     const auto block = [&](double vectors) {
         const double step = tile.stage_lanes > 1 ? lane_step_cycles(vectors, pixels, tile.stage_lanes)
                                                  : step_cycles(target, vectors, pixels);
-        return steps_of_all_phases(layer) * step +
-               static_cast<double>(phase_count(layer)) * tile_overhead(vectors * pixels);
+        return steps * step + static_cast<double>(phase_count(layer)) * tile_overhead(vectors * pixels);
     };
     // A guarded last block keeps its loops in two versions and cannot be shared among tasks.
     const double guard = divides_channels(layer, tile) ? 1 : 1.15;

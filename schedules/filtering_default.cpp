@@ -102,9 +102,10 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     const double step = record.stage_lanes > 1
                             ? lane_step_cycles(record.vectors, record.tiles, record.stage_lanes)
                             : step_cycles(target, record.vectors, record.tiles);
-    // Every point of every phase enters its register tiles anew; direct axes only once.
+    // Every chain of every point of every phase enters its register tiles anew; direct axes only once.
+    const double chains = static_cast<double>(layer.channels_per_output() / chain_channels(layer, record));
     const double register_tile = static_cast<double>(layer.channels_per_output()) * products * step +
-                                 phases * points * tile_overhead(record.vectors * record.tiles);
+                                 chains * phases * points * tile_overhead(record.vectors * record.tiles);
     // What is loaded, added and stored of each window and of each block of results.
     const bool planar = layer.layout == Layout::nchw;
     double forward = std::ceil(channels / (planar ? record.row_lanes() : lanes)) * 3 * window;
@@ -144,9 +145,16 @@ void offer_tasks(const PhaseConvolution &layer, const TargetFacts &target, CpuFi
                  Choice<CpuFiltering> *best) {
     for (tile.tiles = 1; tile.tiles <= 14; tile.tiles++) {
         tile.task_tiles = tile.tiles;
-        // Tiles are staged ahead.
-        const int used = tile.vectors * tile.tiles + tile.vectors + 2 * tile.tiles;
-        if (target.multiply_by_lane && used > target.vector_registers) continue;
+        if (target.multiply_by_lane) {
+            // Tiles are staged ahead.
+            const int used = tile.vectors * tile.tiles + tile.vectors + 2 * tile.tiles;
+            if (used > target.vector_registers) continue;
+            // Four of five instructions multiply; the others load weights, in pairs, and inputs, and loop.
+            const int multiplies = tile.vectors * tile.tiles * tile.unroll;
+            const int others =
+                tile.vectors * tile.unroll / 2 + tile.tiles * tile.unroll / tile.stage_lanes + 3;
+            if (multiplies < 4 * others) continue;
+        }
         if (violated_constraint(layer, target, {tile})) continue;
         tile = with_task(layer, target, tile, false);
         if (violated_constraint(layer, target, {tile})) continue;
@@ -160,6 +168,18 @@ int filtering_unroll(const PhaseConvolution &layer, const TargetFacts &target) {
     const std::int64_t channels = layer.channels_per_output();
     if (target.multiply_by_lane && channels % 4 == 0) return channels % 8 == 0 ? 8 : 4;
     return target.fused_multiply_add && channels % 2 == 0 ? 2 : 1;
+}
+
+std::optional<int> longest_chain(const PhaseConvolution &layer, const TargetFacts &target,
+                                 CpuFiltering tile) {
+    constexpr std::int64_t shortest = 8; // of shorter ones the sums of chains take longer than the chains
+    const std::int64_t channels = layer.channels_per_output();
+    for (std::int64_t chains = 1; chains == 1 || channels / chains >= shortest; chains++) {
+        if (channels % chains != 0) continue;
+        tile.chain = chains == 1 ? 0 : static_cast<int>(channels / chains);
+        if (!violated_constraint(layer, target, {tile})) return tile.chain;
+    }
+    return std::nullopt;
 }
 
 // Targets that multiply by lane stage four input channels of a tile in a vector, twice, as the direct form
@@ -176,10 +196,12 @@ Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetF
             CpuFiltering tile;
             tile.tile_x = tile_x;
             tile.tile_y = tile_y;
-            if (violated_constraint(layer, target, {tile})) continue;
             tile.lanes = target.vector_lanes;
             tile.stage_lanes = by_lane ? 4 : 1;
             tile.unroll = filtering_unroll(layer, target);
+            const std::optional<int> chain = longest_chain(layer, target, tile);
+            if (!chain) continue;
+            tile.chain = *chain;
             for (const bool merge_phases : {false, true}) {
                 tile.merge_phases = merge_phases;
                 if (merge_phases && !merging_saves_vectors(layer, tile)) continue;

@@ -3,6 +3,7 @@
 
 #include "schedules/default_model.h"
 
+#include <optional>
 #include <string>
 
 namespace unstride {
@@ -26,6 +27,10 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
 // Input channels of a step: by lane two vectors, which are loaded ahead, and else two that share a branch.
 // Where multiplying and adding are two instructions, the second channel's products would be spilled.
 int filtering_unroll(const PhaseConvolution &layer, const TargetFacts &target);
+
+// Input channels of the longest chains whose error the layer's policy allows, as CpuFiltering has them: 0 for
+// all. Nothing where no chain makes it small enough, or the tile is none of the layer's.
+std::optional<int> longest_chain(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering tile);
 
 // Whether merged phases fill so many fewer vectors than phases apart, a quarter of them and more.
 bool merging_saves_vectors(const PhaseConvolution &layer, const CpuFiltering &record);

@@ -6,6 +6,7 @@
 #include <Halide.h>
 
 #include <array>
+#include <optional>
 #include <vector>
 
 namespace unstride {
@@ -18,8 +19,8 @@ struct MinimalFilteringStages {
     Halide::Func read_place;  // (at): where a tile's window is; numbered tiles only
     Halide::Func store_place; // (at): where its outputs are; likewise
     Halide::Func inverse;     // (c, ix, py, at, qx, qy): one axis transformed back
-    Halide::Func products;    // (c, px, py, at, qx, qy)
-    Halide::Func product;     // the same, reduced over ci and the taps of direct axes
+    Halide::Func products;    // (c, px, py, at, qx, qy); reduced over parts, where there are any
+    Halide::Func product;     // the same, and part; reduced over ci and the taps of direct axes
     Halide::Func read;        // (c, px, py, at): what a product reads of the transformed input
     Halide::Func transformed; // the same
     Halide::Func half;        // (c, px, ky, at): one axis transformed
@@ -34,7 +35,8 @@ struct MinimalFilteringStages {
     const PhaseVars &vars;
     std::array<Halide::Var, 2> p, k, i;
     std::vector<Halide::Var> at;
-    Halide::RVar ci;
+    std::optional<Halide::Var> part; // a chain of the channels' sum, where there are several
+    Halide::RVar ci, parts;
     std::vector<Halide::RVar> tile; // as far as the update is over it; x is pure for tiles in rows
     std::vector<Halide::RVar> taps; // of direct axes
     std::array<Halide::RVar, 2> outputs_of_tile; // likewise

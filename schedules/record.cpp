@@ -45,13 +45,13 @@ FilteredAxes filtered_axes(const PhaseConvolution &layer, const FilterTile &tile
     return {filtered_axis(layer.x(), tile.tile_x), filtered_axis(layer.y(), tile.tile_y)};
 }
 
-namespace {
-
 std::int64_t outputs_of_phase(const PhaseAxis &axis) {
     constexpr std::int64_t unbounded = std::int64_t{1} << 20;
     if (axis.output_size == dynamic_size) return unbounded;
     return std::max<std::int64_t>(1, ceil_divide(axis.output_size, axis.phase_count()));
 }
+
+namespace {
 
 // Tiles of the last two axes, x first.
 std::array<std::int64_t, 2> tiles_of_axes(const PhaseConvolution &layer, const CpuFiltering &record) {
@@ -60,6 +60,10 @@ std::array<std::int64_t, 2> tiles_of_axes(const PhaseConvolution &layer, const C
 }
 
 } // namespace
+
+std::int64_t chain_channels(const PhaseConvolution &layer, const CpuFiltering &record) {
+    return record.chain > 0 ? record.chain : layer.channels_per_output();
+}
 
 FilteringTasks filtering_tasks(const PhaseConvolution &layer, const CpuFiltering &record) {
     const auto [in_row, in_column] = tiles_of_axes(layer, record);
@@ -95,7 +99,10 @@ double products_share(const PhaseConvolution &layer, const ScheduleRecord &recor
 double relative_error(const PhaseConvolution &layer, const ScheduleRecord &record) {
     const FilterTile *tile = filter_tile(record);
     if (tile == nullptr) return 1;
-    return relative_error(filtered_axes(layer, *tile), layer.channels_per_output());
+    const std::int64_t channels = layer.channels_per_output();
+    const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
+    return relative_error(filtered_axes(layer, *tile), channels,
+                          filtering == nullptr ? channels : chain_channels(layer, *filtering));
 }
 
 // The bound counts a rounding for every product of the layer, of which a point sums fewer; what the
@@ -147,6 +154,19 @@ bool bounds_stores(const PhaseConvolution &layer, const ScheduleRecord &record, 
     if (std::holds_alternative<CpuFiltering>(record.parameters))
         return axis > 0 || layer.layout == Layout::nhwc;
     return std::holds_alternative<CpuDirect>(record.parameters);
+}
+
+bool skips_padding(const PhaseConvolution &layer, const CpuDirect &record, std::size_t axis) {
+    constexpr double much = 0.03;            // of the multiplications
+    constexpr std::int64_t most_bodies = 16; // each tap of each phase of x has an inner loop of its own
+    const PhaseAxis &lowered = *(layer.axes.rbegin() + static_cast<std::ptrdiff_t>(axis));
+    if (layer.edge != EdgeRule::zero || lowered.input_size == dynamic_size ||
+        lowered.output_size == dynamic_size || lowered.share_inside() > 1 - much)
+        return false;
+    if (axis > 0) return axis > 1 || record.tile_y == 1;
+    // Channels that are loaded ahead are of all columns.
+    return record.stage_lanes == 1 && record.strip <= 1 && record.tile_x >= outputs_of_phase(lowered) &&
+           lowered.phase_count() * lowered.max_taps() <= most_bodies;
 }
 
 const char *compute_generator(const ScheduleRecord &record) {
@@ -229,6 +249,10 @@ WeightPanel weight_panel(const PhaseConvolution &layer, const ScheduleRecord &re
     WeightPanel panel{extents[0] * extents[1], 0};
     if (const auto *filtering = std::get_if<CpuFiltering>(&record.parameters)) {
         const FilteredAxes axes = filtered_axes(layer, *filtering);
+        if (filtering->chain > 0) {
+            if (axes[0]->direct()) return {}; // a chain's weights lie apart, by taps
+            panel.numbers = extents[0] * filtering->chain;
+        }
         for (std::size_t axis = 0; axis < axes.size() && axes[axis]->direct(); axis++)
             panel.numbers *= extents[2 + axis];
         panel.tiles = filtering->task_tiles / filtering->tiles;

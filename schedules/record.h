@@ -84,6 +84,9 @@ struct CpuFiltering : FilterTile {
     int unroll = 1;      // input channels in the innermost loop's body
     int stage_lanes = 1; // input channels loaded at once and multiplied by lane; 1 broadcasts from memory
     int strip = 0; // of channels-first tensors: outputs of one phase along x in a task; 0 is the whole row
+    // Input channels that are summed in registers and then added to the sum of those before; 0 is all of
+    // them. Shorter chains have smaller errors, and their weights stay in the nearest cache.
+    int chain = 0;
     // Blocks are of the output channels of all phases, x before y; several only where there is one axis,
     // whose phases all read the same inputs.
     bool merge_phases = false;
@@ -161,9 +164,9 @@ struct ScheduleRecord {
     bool operator==(const ScheduleRecord &) const = default;
 };
 
-// {"family":"cpu_direct","lanes":16,…}, keys sorted; and back. A switch that is missing is off. Reading
-// refuses unknown families and keys, missing numbers, and values outside the family's space for this layer
-// and target.
+// {"family":"cpu_direct","lanes":16,…}, keys sorted; and back. A field that is missing is off or 0 where
+// that is its default. Reading refuses unknown families and keys, missing numbers, and values outside the
+// family's space for this layer and target.
 nlohmann::json to_json(const ScheduleRecord &record);
 std::optional<ScheduleRecord> record_from_json(const nlohmann::json &json, std::string *error);
 
@@ -177,6 +180,9 @@ ScheduleRecord autoscheduled(const PhaseConvolution &layer, const std::string &s
 // Output channels of a block of a direct or filtering schedule: what one row of the packed weights holds.
 int block_channels(const ScheduleRecord &record);
 
+// Outputs of a phase along an axis, a million where that is not known.
+std::int64_t outputs_of_phase(const PhaseAxis &axis);
+
 // The tile of a filtering schedule; null for all others.
 const FilterTile *filter_tile(const ScheduleRecord &record);
 
@@ -185,6 +191,9 @@ bool merges_phases(const ScheduleRecord &record);
 
 // Output channels that blocks are filled with: of all phases where these are merged.
 std::int64_t channels_of_blocks(const PhaseConvolution &layer, const CpuFiltering &record);
+
+// Input channels that a filtering schedule sums before it adds them to the sum of others.
+std::int64_t chain_channels(const PhaseConvolution &layer, const CpuFiltering &record);
 
 // The last two axes of a layer in the tiles of a filtering schedule, x first. Precondition:
 // violated_constraint has nothing against it.
@@ -232,6 +241,10 @@ std::int64_t column_slots(const PhaseAxis &axis);
 
 // Columns of products of a pixel: a slot on each axis for each output channel.
 std::int64_t column_count(const PhaseConvolution &layer);
+
+// Whether a direct schedule leaves out the taps that read zeros around a small input along an axis (x is 0):
+// as far as all outputs of a register tile do, so tiles of one output, and on x tiles of whole rows.
+bool skips_padding(const PhaseConvolution &layer, const CpuDirect &record, std::size_t axis);
 
 // The generator of a record's compute kernel.
 const char *compute_generator(const ScheduleRecord &record);

@@ -146,9 +146,9 @@ std::optional<std::string> violated_tile(const PhaseConvolution &layer, const Fi
 }
 
 std::optional<std::string> violated_error(const PhaseConvolution &layer, const FilterTile &tile,
-                                          const FilteredAxes &axes) {
+                                          const FilteredAxes &axes, std::int64_t chain) {
     const bool fast = layer.numeric == NumericPolicy::fast;
-    const double error = relative_error(axes, layer.channels_per_output());
+    const double error = relative_error(axes, layer.channels_per_output(), chain);
     if (error <= (fast ? fast_relative_error : safe_relative_error)) return std::nullopt;
     return fmt::format("tiles of {}x{} outputs make {:.2f} times the error of the layer's own products, "
                        "more than numeric={} allows",
@@ -165,6 +165,9 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (auto reason = violated_tile(layer, r, &axes)) return reason;
     if (r.unroll > 16) return fmt::format("unroll must be at most 16, got {}", r.unroll);
     if (r.task_tiles % r.tiles != 0) return "tiles must divide task_tiles";
+    if (r.chain != 0 &&
+        (r.chain < 0 || layer.channels_per_output() % r.chain != 0 || r.chain % r.unroll != 0))
+        return "chain must divide the input channels, and unroll the chain";
     const std::int64_t staged = r.stage_lanes > 1 && r.unroll > r.stage_lanes ? 2 * r.tiles : r.tiles;
     const std::int64_t operands = r.stage_lanes > 1 ? staged : target.fused_multiply_add ? 1 : 3;
     const std::int64_t used = std::int64_t{r.vectors} * r.tiles + r.vectors + operands;
@@ -208,14 +211,7 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     if (bytes > 4 * target.l2_bytes && r.task_tiles > r.tiles)
         return fmt::format("a task stages {} bytes, more than four times the L2 cache's {}", bytes,
                            target.l2_bytes);
-    const bool fast = layer.numeric == NumericPolicy::fast;
-    // The transform of a window of 4x4 points is one register each; of more points it spills, which only
-    // tiles that save so much more are worth.
-    const std::int64_t window = axes[0]->matrices.points() * axes[1]->matrices.points();
-    if (!fast && !axes[0]->direct() && !axes[1]->direct() && window > 16)
-        return fmt::format("windows of {} points do not stay in registers while they are transformed",
-                           window);
-    return violated_error(layer, r, axes);
+    return violated_error(layer, r, axes, chain_channels(layer, r));
 }
 
 std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,
@@ -282,7 +278,7 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     const std::int64_t registers = (r.thread_channels + 2) * window + 40;
     if (registers > target.vector_registers || registers * threads > 65536)
         return fmt::format("a thread needs about {} registers, {} threads a block", registers, threads);
-    return violated_error(layer, r, axes);
+    return violated_error(layer, r, axes, layer.channels_per_output());
 }
 
 std::optional<std::string> violated(const PhaseConvolution &layer, const TargetFacts &target,

@@ -35,13 +35,18 @@ constexpr auto cpu_columns_fields = std::tuple{std::pair{"lanes", &CpuColumns::l
                                                std::pair{"blocks_outermost", &CpuColumns::blocks_outermost},
                                                std::pair{"output_lanes", &CpuColumns::output_lanes},
                                                std::pair{"prefetch", &CpuColumns::prefetch}};
-constexpr auto cpu_filtering_fields = std::tuple{
-    std::pair{"tile_x", &CpuFiltering::tile_x},    std::pair{"tile_y", &CpuFiltering::tile_y},
-    std::pair{"lanes", &CpuFiltering::lanes},      std::pair{"vectors", &CpuFiltering::vectors},
-    std::pair{"tiles", &CpuFiltering::tiles},      std::pair{"task_tiles", &CpuFiltering::task_tiles},
-    std::pair{"unroll", &CpuFiltering::unroll},    std::pair{"stage_lanes", &CpuFiltering::stage_lanes},
-    std::pair{"strip", &CpuFiltering::strip},      std::pair{"merge_phases", &CpuFiltering::merge_phases},
-    std::pair{"prefetch", &CpuFiltering::prefetch}};
+constexpr auto cpu_filtering_fields = std::tuple{std::pair{"tile_x", &CpuFiltering::tile_x},
+                                                 std::pair{"tile_y", &CpuFiltering::tile_y},
+                                                 std::pair{"lanes", &CpuFiltering::lanes},
+                                                 std::pair{"vectors", &CpuFiltering::vectors},
+                                                 std::pair{"tiles", &CpuFiltering::tiles},
+                                                 std::pair{"task_tiles", &CpuFiltering::task_tiles},
+                                                 std::pair{"unroll", &CpuFiltering::unroll},
+                                                 std::pair{"stage_lanes", &CpuFiltering::stage_lanes},
+                                                 std::pair{"strip", &CpuFiltering::strip},
+                                                 std::pair{"chain", &CpuFiltering::chain},
+                                                 std::pair{"merge_phases", &CpuFiltering::merge_phases},
+                                                 std::pair{"prefetch", &CpuFiltering::prefetch}};
 constexpr auto cpu_channelwise_fields = std::tuple{
     std::pair{"lanes", &CpuChannelwise::lanes}, std::pair{"lanes_along_x", &CpuChannelwise::lanes_along_x},
     std::pair{"unroll_phases", &CpuChannelwise::unroll_phases}, std::pair{"rows", &CpuChannelwise::rows},
@@ -82,8 +87,8 @@ std::optional<ScheduleRecord> read_fields(const nlohmann::json &json, const Fiel
         auto &value = record.*field.second;
         using Value = std::remove_reference_t<decltype(value)>;
         const auto found = json.find(field.first);
-        // Records from before there was a switch are of schedules that do without.
-        if (std::is_same_v<Value, bool> && found == json.end()) return true;
+        // Records from before there was a field are of schedules that do without.
+        if (value == Value{} && found == json.end()) return true;
         const bool right_type =
             found != json.end() &&
             (std::is_same_v<Value, bool> ? found->is_boolean() : found->is_number_integer());

@@ -254,6 +254,11 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
         },
         [&] { return long_body(layer, target, r.vectors, r.tile_x, 1, r.unroll); },
         [&]() -> Reason {
+            const int used = r.vectors * r.tile_x + r.vectors + r.tile_x; // by lane, a pixel holds a register
+            if (!target.multiply_by_lane || used <= target.vector_registers) return std::nullopt;
+            return fmt::format("by lane the register tile needs {} registers", used);
+        },
+        [&]() -> Reason {
             const std::int64_t bytes =
                 columns * layer.channels_per_output() * static_cast<std::int64_t>(sizeof(float));
             if (!r.blocks_outermost || bytes > target.l2_bytes / 8) return std::nullopt;
@@ -277,6 +282,10 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
     const std::int64_t channels = channels_of_blocks(layer, r);
     return first_of(
         [&] { return slow_tile(target, r.vectors, r.tiles, divide_up(channels, r.lanes), 14); },
+        [&]() -> Reason {
+            if (r.stage_lanes == 1 || r.vectors > 1) return std::nullopt;
+            return "a single vector by lane leaves a quarter of the instructions to loads, or spills";
+        },
         [&]() -> Reason {
             const int used = r.vectors * r.tiles + r.vectors + r.tiles + 6; // and what is loaded ahead
             if (r.stage_lanes == 1 || (used <= target.vector_registers && r.tiles <= 8)) return std::nullopt;

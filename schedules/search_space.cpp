@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <set>
+#include <tuple>
 
 namespace unstride {
 
@@ -243,20 +245,60 @@ private:
         }
     }
 
+    // A filter tile and what it costs: products of all tiles of an image, those that overhang it too, of one
+    // channel; points of a window, which are transformed and staged; chains of a sum.
+    struct CostedTile {
+        CpuFiltering tile;
+        double work = 1, window = 1, chains = 1;
+
+        bool costs_no_less(const CostedTile &other) const {
+            return other.work <= work && other.window <= window && other.chains <= chains;
+        }
+    };
+    std::optional<CostedTile> costed(const FilterTile &filter_tile) const {
+        CpuFiltering tile{filter_tile};
+        tile.lanes = target_.vector_lanes;
+        tile.stage_lanes = target_.multiply_by_lane ? 4 : 1;
+        tile.unroll = filtering_unroll(layer_, target_);
+        const std::optional<int> chain = longest_chain(layer_, target_, tile);
+        if (!chain) return std::nullopt;
+        tile.chain = *chain;
+        CostedTile result{tile};
+        const FilteredAxes axes = filtered_axes(layer_, tile);
+        for (std::size_t axis = 0; axis < axes.size(); axis++) {
+            const std::int64_t tiles =
+                axes[axis]->tiles(planned_outputs(axis == 0 ? layer_.x() : layer_.y()));
+            result.work *= static_cast<double>(tiles * axes[axis]->products());
+            result.window *= static_cast<double>(axes[axis]->matrices.points());
+        }
+        result.chains = static_cast<double>(layer_.channels_per_output() / chain_channels(layer_, tile));
+        return result;
+    }
+
+    // Tiles that no other beats on all counts (one of equals, which is as wide or wider), as far as they save
+    // nearly as many products as any.
     void filtering() {
         if (!filters_well(layer_, target_)) return;
+        std::vector<CostedTile> tiles;
+        double least_work = std::numeric_limits<double>::infinity();
         for_each_filter_tile([&](const FilterTile &filter_tile) {
-            CpuFiltering tile{filter_tile};
-            if (violated_constraint(layer_, target_, {tile})) return;
-            tile.lanes = target_.vector_lanes;
-            tile.stage_lanes = target_.multiply_by_lane ? 4 : 1;
-            tile.unroll = filtering_unroll(layer_, target_);
+            const auto tile = costed(filter_tile);
+            if (!tile) return;
+            tiles.push_back(*tile);
+            least_work = std::min(least_work, tile->work);
+        });
+        for (const CostedTile &one : tiles) {
+            const bool beaten = std::any_of(tiles.begin(), tiles.end(), [&](const CostedTile &other) {
+                return one.costs_no_less(other) && (!other.costs_no_less(one) || &other < &one);
+            });
+            if (beaten || one.work > 1.25 * least_work) continue;
+            CpuFiltering tile = one.tile;
             for (const bool merge_phases : {false, true}) {
                 tile.merge_phases = merge_phases;
                 for (tile.vectors = 1; tile.vectors <= most_vectors; tile.vectors++)
                     offer_filtering(tile);
             }
-        });
+        }
     }
 
     void offer_filtering(CpuFiltering tile) {
@@ -319,13 +361,26 @@ private:
     }
 };
 
-// Values of a record in the order of its fields' names, after the family's; the whole row is the widest
-// strip.
-std::vector<std::int64_t> values_of(const ScheduleRecord &record) {
+// Filter tiles with the chains of their sums, by the products that they save. They are one parameter: each
+// tile has its own chains, and few of all tiles are worth trying.
+using FilterForm = std::tuple<double, int, int, int>;
+
+std::optional<FilterForm> filter_form(const PhaseConvolution &layer, const ScheduleRecord &record) {
+    const auto *tile = std::get_if<CpuFiltering>(&record.parameters);
+    if (tile == nullptr) return std::nullopt;
+    return FilterForm{products_share(layer, record), tile->tile_y, tile->tile_x, tile->chain};
+}
+
+// Values of a record in the order of its fields' names, after the family's and the place of its filter form
+// among `forms`; the whole row is the widest strip.
+std::vector<std::int64_t> values_of(const ScheduleRecord &record, const std::optional<FilterForm> &form,
+                                    const std::set<FilterForm> &forms) {
     std::vector<std::int64_t> values = {static_cast<std::int64_t>(record.parameters.index())};
+    if (form) values.push_back(std::distance(forms.begin(), forms.find(*form)));
     const nlohmann::json json = to_json(record);
     for (const auto &[name, value] : json.items()) {
         if (value.is_string()) continue; // the family's name
+        if (form && (name == "tile_x" || name == "tile_y" || name == "chain")) continue;
         const auto number = value.is_boolean() ? std::int64_t{value.get<bool>()} : value.get<std::int64_t>();
         values.push_back(name == "strip" && number == 0 ? std::numeric_limits<std::int64_t>::max() : number);
     }
@@ -336,8 +391,12 @@ std::vector<std::int64_t> values_of(const ScheduleRecord &record) {
 
 SearchSpace::SearchSpace(const PhaseConvolution &layer, const TargetFacts &target, int threads)
     : points_(Enumeration(layer, target, threads).all()) {
+    std::set<FilterForm> forms;
+    for (const ScheduleRecord &point : points_) {
+        if (const auto form = filter_form(layer, point)) forms.insert(*form);
+    }
     for (const ScheduleRecord &point : points_)
-        parameters_.push_back(values_of(point));
+        parameters_.push_back(values_of(point, filter_form(layer, point), forms));
 }
 
 std::optional<std::size_t> SearchSpace::find(const ScheduleRecord &record) const {

@@ -29,12 +29,13 @@ public:
     std::optional<std::size_t> find(const ScheduleRecord &record) const;
 
     // Places of the points that a local move leads to: of those which differ from it in one parameter only,
-    // the next lower and the next higher value of each parameter. Ascending; if a leads to b, b leads to a.
+    // the next lower and the next higher value of each parameter; a filter tile and its chains are one.
+    // Ascending; if a leads to b, b leads to a.
     std::vector<std::size_t> neighbours(std::size_t point) const;
 
 private:
     std::vector<ScheduleRecord> points_;
-    std::vector<std::vector<std::int64_t>> parameters_; // of each point: its family, then its fields in order
+    std::vector<std::vector<std::int64_t>> parameters_; // of each point
 };
 
 } // namespace unstride

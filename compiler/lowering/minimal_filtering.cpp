@@ -427,15 +427,18 @@ VarianceSums sums_of(const std::vector<OutputVariance> &variances) {
 // For the output at i on x and at j on y, with L = channels * steps_i * steps_j and the other factors alike,
 // the error is
 //
-//     (L (L + 1) / 2 + L) products_i products_j + L (transform_i products_j + products_i transform_j)
-//                                               + L (inverse_i products_j + output_i inverse_j)
+//     (S + L) products_i products_j + L (transform_i products_j + products_i transform_j)
+//                                   + L (inverse_i products_j + output_i inverse_j)
 //
-// and each term of its sum over all i and j is a sum over i times one over j.
-double relative_error(const FilteredAxes &axes, std::int64_t channels) {
+// and each term of its sum over all i and j is a sum over i times one over j. S = L (L + 1) / 2 of a single
+// chain; of n chains it is L / 2 (L / n + 1) in them, and L / 2 (n + 1) - L / n of their sums, the first of
+// which is exact.
+double relative_error(const FilteredAxes &axes, std::int64_t channels, std::int64_t chain) {
     if (axes[0]->direct() && axes[1]->direct()) return 1;
     const VarianceSums x = sums_of(axes[0]->variances), y = sums_of(axes[1]->variances);
-    const double count = static_cast<double>(channels);
-    double filtered = count / 2 * x.products_squared * y.products_squared + 1.5 * x.products * y.products;
+    const double count = static_cast<double>(channels), chains = count / static_cast<double>(chain);
+    double filtered = count / chains / 2 * x.products_squared * y.products_squared;
+    filtered += (2 + chains / 2 - 1 / chains) * x.products * y.products;
     filtered += x.transform * y.products + x.products * y.transform;
     filtered += x.inverse * y.products + x.output * y.inverse;
     const double direct = (count * x.taps_squared * y.taps_squared + x.taps * y.taps) / 2;

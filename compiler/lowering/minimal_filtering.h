@@ -121,7 +121,9 @@ std::shared_ptr<const FilteredAxis> filtered_axis(const PhaseAxis &axis, std::in
 // together, the axes x first; 1 for two direct axes. Derived, not measured, for independent inputs and
 // weights of mean 0: every rounding adds a variance in proportion to that of what is rounded. A chain of L
 // additions so makes L (L + 1) / 2 of one product's, whatever the form; the transforms add some multiple of
-// L, so that few channels favour the direct form.
-double relative_error(const FilteredAxes &axes, std::int64_t channels);
+// L, so that few channels favour the direct form. The sum may be of several chains, each over `chain`
+// channels, which are summed one after the other: shorter chains round smaller numbers. The direct form's is
+// one. Precondition: `chain` divides `channels`.
+double relative_error(const FilteredAxes &axes, std::int64_t channels, std::int64_t chain);
 
 } // namespace unstride

@@ -70,6 +70,18 @@ std::int64_t PhaseAxis::taps_over(std::int64_t outputs) const {
     return total;
 }
 
+double PhaseAxis::share_inside() const {
+    std::int64_t inside = 0;
+    for (std::int64_t o = 0; o < output_size; o++) {
+        for (const Tap &tap : phases[static_cast<std::size_t>(o % phase_count())].taps) {
+            const std::int64_t position = o / phase_count() * input_stride + tap.input_offset;
+            inside += position >= 0 && position < input_size ? 1 : 0;
+        }
+    }
+    const std::int64_t all = taps_over(output_size);
+    return all == 0 ? 1 : static_cast<double>(inside) / static_cast<double>(all);
+}
+
 bool PhaseAxis::same_taps() const {
     const TapProgression taps = progression();
     const auto constant = [](const std::vector<std::int64_t> &values) {

@@ -75,6 +75,9 @@ struct PhaseAxis {
     TapProgression progression() const;
     // Taps over all outputs of an axis with that many: what the arithmetic costs, borders counted as inside.
     std::int64_t taps_over(std::int64_t output_size) const;
+    // Of these, for its own sizes, the share that reads the input and not what is around it. Precondition:
+    // the sizes are fixed.
+    double share_inside() const;
     // True if every phase reads the same input positions.
     bool same_taps() const;
     // The weight of each tap of a phase, by the filter.

@@ -4,6 +4,7 @@
 #include "tools/library/process.h"
 #include "tools/npy.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -240,7 +241,8 @@ constexpr const char *filtered_layer =
 TEST_F(Command, ManifestAndHeaderTellTheForm) {
     write("net.layers", std::string(filtered_layer) +
                             "own = input(f32, 1x16x16x128, numeric=exact) | transposed_conv(64, kernel=4, "
-                            "stride=2, pad=1)\n");
+                            "stride=2, pad=1)\n"
+                            "three = input(f32, 1x128x128x128) | conv(128, kernel=3, pad=1)\n");
     const ProcessResult built = build("net.layers", {"--instruction-set", "avx2"});
     ASSERT_EQ(built.exit_code, 0) << built.errors;
     const auto manifest = nlohmann::json::parse(*read_file(path("out/x86-64/manifest.json")));
@@ -262,11 +264,20 @@ TEST_F(Command, ManifestAndHeaderTellTheForm) {
     EXPECT_EQ(own["form"]["axes"].size(), 0u);
     EXPECT_EQ(own["form"]["relative_error"], 1);
     EXPECT_EQ(own["packed_weight_bytes"], (16 * 128 * 64 + 1) * 4);
+    EXPECT_EQ(form["chain"], 0);
+    const nlohmann::json &three = manifest["layers"][2]["kernels"][0]["form"];
+    EXPECT_EQ(three["axes"][0]["outputs"], 4);
+    EXPECT_GT(three["chain"], 0); // without, such tiles are none of numeric=safe
+    EXPECT_LT(three["relative_error"], 1.2);
     const std::string header = *read_file(path("out/x86-64/net.h"));
+    EXPECT_TRUE(
+        has(header, fmt::format("infinity, {} channels a chain; rounding", three["chain"].get<int>())));
     const std::string line = "On avx2: minimal filtering, F(3, 2) on height and width, points 0, 1, -1, "
                              "infinity; rounding errors (root mean square) are 0.87 times";
     EXPECT_TRUE(has(header, line)) << header.substr(header.find("/* input"));
-    EXPECT_EQ(header.find("minimal filtering"), header.rfind("minimal filtering"));
+    const std::size_t first = header.find("minimal filtering");
+    EXPECT_EQ(header.find("minimal filtering", first + 1),
+              header.rfind("minimal filtering")); // of two layers
 }
 
 TEST_F(Command, WeightBytesCanBeBounded) {

@@ -6,6 +6,7 @@
 #include "reference/comparator.h"
 #include "reference/random_data.h"
 #include "schedules/analytic_default.h"
+#include "schedules/filtering_default.h"
 #include "schedules/record.h"
 #include "schedules/tuning_record.h"
 #include "tests/random/layer_library.h"
@@ -20,6 +21,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,13 +33,16 @@ using chains::LoadedLibrary;
 using reference::LayerData;
 using reference::Random;
 
-// Layers of two to five taps an axis; one of two phases.
-const std::vector<std::string> chains_by_taps = {"transposed_conv(16, kernel=4, stride=2, pad=1)",
-                                                 "conv(16, kernel=3, pad=1)", "conv(16, kernel=4, pad=2:1)",
-                                                 "conv(16, kernel=5, pad=2)"};
+// Layers of two to five taps an axis, some of two phases; of more channels, whose sums are of several chains.
+const std::vector<std::string> texts = {
+    "two = input(f32, 1x24x25x32) | transposed_conv(16, kernel=4, stride=2, pad=1)",
+    "three = input(f32, 1x24x25x32) | conv(16, kernel=3, pad=1)",
+    "four = input(f32, 1x24x25x32) | conv(16, kernel=4, pad=2:1)",
+    "five = input(f32, 1x24x25x32) | conv(16, kernel=5, pad=2)",
+    "two_deep = input(f32, 1x24x25x256) | transposed_conv(32, kernel=4, stride=2, pad=1)",
+    "three_deep = input(f32, 1x24x25x128) | conv(32, kernel=3, pad=1)"};
 
-Layer layer_of(const std::string &chain, NumericPolicy numeric, std::size_t index) {
-    const std::string text = fmt::format("taps{} = input(f32, 1x24x25x32) | {}", index + 2, chain);
+Layer layer_of(const std::string &text, NumericPolicy numeric) {
     const ParseResult parsed = parse_layers(text, "numerics");
     EXPECT_TRUE(parsed.ok()) << text;
     Layer layer = parsed.layers.at(0);
@@ -50,27 +55,32 @@ PhaseConvolution lowered(const Layer &layer) {
 }
 
 // A schedule of small tasks, so that a task ends within a row.
-ScheduleRecord filtering(const TargetFacts &facts, int tile_x, int tile_y) {
+CpuFiltering filtering(const TargetFacts &facts, int tile_x, int tile_y) {
     CpuFiltering record;
     record.tile_x = tile_x;
     record.tile_y = tile_y;
     record.lanes = std::min(facts.vector_lanes, 16);
     record.tiles = 4;
     record.task_tiles = 12;
-    return {record};
+    return record;
 }
 
 // The forms of a layer: of `safe` all with at least as many outputs of a tile along x as along y, of `fast`
-// the largest of both axes and of one.
+// the largest of both axes and of one; of deep layers those in several chains only.
 std::vector<ScheduleRecord> forms_of(const Layer &layer, const TargetFacts &facts) {
     std::vector<ScheduleRecord> forms;
     const PhaseConvolution convolution = lowered(layer);
+    PhaseConvolution safe = convolution;
+    safe.numeric = NumericPolicy::safe;
     for (int tile_x = 2; tile_x <= largest_filter_tile; tile_x++) {
         for (int tile_y = 1; tile_y <= tile_x; tile_y++) {
-            const ScheduleRecord form = filtering(facts, tile_x, tile_y);
-            if (violated_constraint(convolution, facts, form)) continue;
+            CpuFiltering form = filtering(facts, tile_x, tile_y);
+            const std::optional<int> chain = longest_chain(safe, facts, form);
+            form.chain = chain.value_or(0);
+            if (violated_constraint(convolution, facts, {form})) continue;
             const bool fast = (tile_x == 4 && tile_y == 4) || (tile_x == 6 && tile_y == 1);
-            if (fast || relative_error(convolution, form) <= safe_relative_error) forms.push_back(form);
+            const bool deep = convolution.channels_per_output() > 32;
+            if (deep ? form.chain > 0 : fast || chain) forms.push_back({form});
         }
     }
     return forms;
@@ -89,7 +99,7 @@ struct Distribution {
 const Distribution distributions[] = {
     {"normal", 1.1, 2, [](Random &random) { return static_cast<float>(random.normal()); }},
     {"positive", 0.8, 1.3, [](Random &random) { return static_cast<float>(std::abs(random.normal())); }},
-    {"range", 1.65, 3, // over 2^-12 to 2^12
+    {"range", 1.65, 4, // over 2^-12 to 2^12
      [](Random &random) {
          return static_cast<float>(std::ldexp(random.normal(), static_cast<int>(random.integer(-12, 12))));
      }},
@@ -145,9 +155,9 @@ protected:
         ASSERT_TRUE(made.ok()) << made.error();
         builder = new LibraryBuilder(std::move(*made));
         facts = own_instruction_sets().front();
-        for (std::size_t i = 0; i < chains_by_taps.size(); i++) {
-            layers.push_back(layer_of(chains_by_taps[i], NumericPolicy::fast, i));
-            forms.push_back(forms_of(layers[i], facts));
+        for (const std::string &text : texts) {
+            layers.push_back(layer_of(text, NumericPolicy::fast));
+            forms.push_back(forms_of(layers.back(), facts));
         }
         build_direct();
         for (std::size_t round = 0; build_forms(round); round++) {

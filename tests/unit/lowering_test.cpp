@@ -156,6 +156,17 @@ TEST(Phases, SpacingKeepsPhasesApartAndFillsTheirGaps) {
     EXPECT_TRUE(far.empty());
 }
 
+TEST(PhaseAxis, CountsTapsInside) {
+    const auto share = [](const std::string &text) {
+        return lowered("input(f32, 1x8x8) | " + text).x().share_inside();
+    };
+    EXPECT_DOUBLE_EQ(share("transposed_conv(4, kernel=4, stride=2, pad=1)"), 30.0 / 32);
+    EXPECT_DOUBLE_EQ(share("conv(4, kernel=3, pad=1)"), 22.0 / 24);
+    EXPECT_DOUBLE_EQ(share("conv(4, kernel=3, stride=2, pad=1)"), 11.0 / 12);
+    EXPECT_DOUBLE_EQ(share("transposed_conv(4, kernel=2, stride=2)"), 1);
+    EXPECT_DOUBLE_EQ(share("transposed_conv(4, kernel=4, stride=2)"), 32.0 / 36);
+}
+
 TEST(PhaseAxis, CountsTaps) {
     PhaseAxis axis;
     axis.phases = transposed_conv_phases(5, 3, 1, 0);

@@ -145,7 +145,11 @@ TEST(Constraints, CpuFiltering) {
     });
     check.expect("save no products", [](CpuFiltering &r) { r.tile_x = r.tile_y = 1; });
     check.expect("tiles of 7", [](CpuFiltering &r) { r.tile_x = 7; });
-    check.expect("windows of 20 points", [](CpuFiltering &r) { r.tile_x = 4; });
+    check.expect("chain must divide", [](CpuFiltering &r) { r.chain = 48; });
+    check.expect("unroll the chain", [](CpuFiltering &r) {
+        r.chain = 8;
+        r.unroll = 16;
+    });
     check.expect("tiles of 1x5 outputs make", [](CpuFiltering &r) {
         r.tile_x = 5;
         r.tile_y = 1;
@@ -162,10 +166,18 @@ TEST(Constraints, CpuFiltering) {
     check.expect_for("input(f32, 1x8x8x8x64) | conv(64, kernel=2)", "two spatial axes");
     check.expect_for("input(f32, 1x64x8x?, layout=nchw) | conv(64, kernel=2)", "fixed row");
     check.expect_for("input(f32, 1x8x8x64, numeric=exact) | conv(64, kernel=2)", "own products");
-    check.expect_for("input(f32, 1x8x8x64) | conv(64, kernel=3)", "windows of 25 points");
     check.expect_for("input(f32, 1x8x8x1) | transposed_conv(64, kernel=4, stride=2)", "numeric=safe allows");
 
+    const std::string three_taps = "input(f32, 1x32x32x64) | conv(64, kernel=3)";
+    tile.tile_x = tile.tile_y = 4;
+    const auto whole = violated_constraint(lowered(three_taps), facts("avx512"), {tile});
+    EXPECT_NE(whole.value_or("").find("tiles of 4x4 outputs make 1.7"), std::string::npos) << *whole;
+    tile.chain = 16; // four chains have less than half of one's roundings
+    EXPECT_FALSE(violated_constraint(lowered(three_taps), facts("avx512"), {tile}).has_value());
+    tile.chain = 0;
+
     tile.tile_x = 5;
+    tile.tile_y = 3;
     const std::string fast = "input(f32, 1x8x8x64, numeric=fast) | transposed_conv(64, kernel=4, stride=2)";
     EXPECT_FALSE(violated_constraint(lowered(fast), facts("avx512"), {tile}).has_value());
     tile.tile_x = 3;

@@ -12,7 +12,7 @@ const std::vector<ScheduleRecord> &unusual_records() {
     static const std::vector<ScheduleRecord> records = {
         {CpuDirect{16, 4, 3, 2, 5, 6, 7, 8, true, true}},
         {CpuColumns{8, 3, 2, 4, 5, 6, true, 4}},
-        {CpuFiltering{{3, 2}, 8, 5, 6, 7, 9, 4, 16, true, true}},
+        {CpuFiltering{{3, 2}, 8, 5, 6, 7, 9, 4, 16, 12, true, true}},
         {CpuChannelwise{16, true, 3, 2}},
         {GpuDirect{2, 8, 64, 16, 3, 5}},
         {GpuFiltering{{3, 2}, 2, 64, 16}},
@@ -50,7 +50,7 @@ TEST(Record, RefusesBadJson) {
             const std::string expected = key + " is missing or of the wrong type";
             nlohmann::json bad = good;
             bad.erase(key);
-            if (!value.is_boolean()) {
+            if (!value.is_boolean() && key != "strip" && key != "chain") {
                 EXPECT_EQ(refusal_of(bad), expected) << good;
             }
             if (!value.is_string()) {
@@ -66,11 +66,13 @@ TEST(Record, RefusesBadJson) {
     }
 }
 
-TEST(Record, ReadsAMissingSwitchAsOff) {
-    CpuDirect record{16, 4, 3, 2, 5, 6, 7, 8, true, true};
+TEST(Record, ReadsAMissingFieldAsOff) {
+    CpuFiltering record{{3, 2}, 8, 5, 6, 7, 9, 4, 16, 12, true, true};
     nlohmann::json json = to_json({record});
     json.erase("prefetch");
+    json.erase("chain");
     record.prefetch = false;
+    record.chain = 0;
     std::string error;
     EXPECT_EQ(record_from_json(json, &error), ScheduleRecord{record}) << error;
 }

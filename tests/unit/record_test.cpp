@@ -207,6 +207,30 @@ TEST(Stagings, OfAFilteringStripAreItsTiles) {
     EXPECT_EQ(tasks.register_tiles, 2 * 5);
 }
 
+TEST(Padding, IsSkippedByTilesThatReadItAsOne) {
+    const auto skips = [](const std::string &text, int tile_x, int tile_y, int strip = 0) {
+        const PhaseConvolution layer = lowered(text);
+        CpuDirect record;
+        record.tile_x = tile_x;
+        record.tile_y = tile_y;
+        record.strip = strip;
+        return std::pair{skips_padding(layer, record, 0), skips_padding(layer, record, 1)};
+    };
+    using Pair = std::pair<bool, bool>;
+    const std::string small = "input(f32, 1x8x8x64) | transposed_conv(64, kernel=4, stride=2, pad=1)";
+    EXPECT_EQ(skips(small, 8, 1), Pair(true, true));
+    EXPECT_EQ(skips(small, 7, 1), Pair(false, true)); // two tiles: which columns are outside differs
+    EXPECT_EQ(skips(small, 8, 2), Pair(true, false));
+    EXPECT_EQ(skips(small, 8, 1, 2), Pair(false, true));
+    EXPECT_EQ(skips("input(f32, 1x40x8x64) | conv(64, kernel=3, pad=1)", 8, 1),
+              Pair(true, false)); // 78 of 80
+    EXPECT_EQ(skips("input(f32, 1x8x?x64) | conv(64, kernel=3, pad=1)", 8, 1), Pair(false, true));
+    EXPECT_EQ(skips("input(f32, 1x8x?x64) | conv(64, kernel=3, pad=1) | crop(from=0, size=8x8)", 8, 1),
+              Pair(false, true)); // of an input of any width
+    EXPECT_EQ(skips("input(f32, 1x8x8x64) | transposed_conv(64, kernel=2, stride=2)", 8, 1),
+              Pair(false, false));
+}
+
 // F(3, 2) amplifies by 3 and rounds five times; a direct axis of two taps makes chains of twice the steps.
 TEST(ErrorBound, IsOneWhereTheProductsAreTheLayersOwn) {
     EXPECT_EQ(error_factor(lowered(dense), direct(8, 3)), 1);

@@ -55,8 +55,8 @@ Cost bowl(const SearchSpace &space, std::uint64_t seed) {
         for (const auto &[name, value] : json.items()) {
             if (value.is_boolean()) result[name] = value.get<bool>() ? 1 : 0;
             if (value.is_number()) {
-                const bool whole_row = name == "strip" && value.get<int>() == 0;
-                result[name] = whole_row ? 7 : std::log2(value.get<double>() + 1);
+                const bool whole = (name == "strip" || name == "chain") && value.get<int>() == 0;
+                result[name] = whole ? 7 : std::log2(value.get<double>() + 1);
             }
         }
         return result;

@@ -54,6 +54,7 @@ KernelForm form_of(const PhaseConvolution &layer, const ScheduleRecord &record) 
     if (!stages_open_rows(layer, record)) form.scratch_bytes = staged_bytes(layer, record);
     const FilterTile *tile = filter_tile(record);
     if (tile == nullptr) return form;
+    if (const auto *cpu = std::get_if<CpuFiltering>(&record.parameters)) form.chain = cpu->chain;
     const FilteredAxes axes = filtered_axes(layer, *tile);
     form.multiplications_per_output = static_cast<double>(layer.channels_per_output());
     for (const auto &axis : axes) {
@@ -72,13 +73,14 @@ std::string summary(const KernelForm &form) {
     const auto points = [](const FormAxis &axis) {
         return fmt::format("points {}", fmt::join(axis.points, ", "));
     };
+    const std::string chain = form.chain > 0 ? fmt::format(", {} channels a chain", form.chain) : "";
     const FormAxis &first = form.filtered.front(), &last = form.filtered.back();
     if (first.outputs == last.outputs && first.taps == last.taps) {
-        return fmt::format("{} on {}{}, {}", tile(first), first.name,
-                           form.filtered.size() > 1 ? " and " + last.name : "", points(first));
+        return fmt::format("{} on {}{}, {}{}", tile(first), first.name,
+                           form.filtered.size() > 1 ? " and " + last.name : "", points(first), chain);
     }
-    return fmt::format("{} on {}, {}; {} on {}, {}", tile(first), first.name, points(first), tile(last),
-                       last.name, points(last));
+    return fmt::format("{} on {}, {}; {} on {}, {}{}", tile(first), first.name, points(first), tile(last),
+                       last.name, points(last), chain);
 }
 
 nlohmann::ordered_json to_json(const KernelForm &form) {
@@ -89,6 +91,7 @@ nlohmann::ordered_json to_json(const KernelForm &form) {
     }
     return {{"name", form.filtered.empty() ? "direct" : "minimal_filtering"},
             {"axes", axes},
+            {"chain", form.chain},
             {"multiplications_per_output", form.multiplications_per_output},
             {"relative_error", form.relative_error},
             {"error_factor", form.error_factor}};

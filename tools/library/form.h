@@ -22,6 +22,7 @@ struct FormAxis {
 
 struct KernelForm {
     std::vector<FormAxis> filtered; // slowest first; none: the layer's own products
+    std::int64_t chain = 0; // input channels of a filtered sum before they join the others; 0: all in one
     double multiplications_per_output = 0;
     double relative_error = 1; // root mean square, as relative_error() of schedules/record.h states it
     double error_factor = 1;   // of the worst case, as error_factor()
@@ -34,7 +35,8 @@ KernelForm form_of(const PhaseConvolution &layer, const ScheduleRecord &record);
 // Bytes that packing writes, without the header and the gaps of the blob.
 std::int64_t packed_weight_bytes(const PhaseConvolution &layer, const ScheduleRecord &record);
 
-// "F(3, 2) on height and width, points 0, 1, -1, infinity"; "the layer's own products".
+// "F(3, 2) on height and width, points 0, 1, -1, infinity", and ", 64 channels a chain" where there are
+// several; "the layer's own products".
 std::string summary(const KernelForm &form);
 
 // {"name":"minimal_filtering","axes":[{"axis":"height","outputs":3,"taps":2,"points":["0",…]},…],…}, or with
