@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -173,9 +174,12 @@ int filtering_unroll(const PhaseConvolution &layer, const TargetFacts &target) {
 std::optional<int> longest_chain(const PhaseConvolution &layer, const TargetFacts &target,
                                  CpuFiltering tile) {
     constexpr std::int64_t shortest = 8; // of shorter ones the sums of chains take longer than the chains
+    const FilteredAxes axes = filtered_axes(layer, tile);
+    if (layer.numeric == NumericPolicy::exact || !axes[0] || !axes[1]) return std::nullopt;
+    const double most = layer.numeric == NumericPolicy::fast ? fast_relative_error : safe_relative_error;
     const std::int64_t channels = layer.channels_per_output();
     for (std::int64_t chains = 1; chains == 1 || channels / chains >= shortest; chains++) {
-        if (channels % chains != 0) continue;
+        if (channels % chains != 0 || relative_error(axes, channels, channels / chains) > most) continue;
         tile.chain = chains == 1 ? 0 : static_cast<int>(channels / chains);
         if (!violated_constraint(layer, target, {tile})) return tile.chain;
     }
@@ -184,30 +188,50 @@ std::optional<int> longest_chain(const PhaseConvolution &layer, const TargetFact
 
 // Targets that multiply by lane stage four input channels of a tile in a vector, twice, as the direct form
 // does.
-Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
-    Choice<CpuFiltering> best;
-    const std::int64_t channels = layer.channels_per_output();
-    const bool by_lane = target.multiply_by_lane;
-    if (layer.axes.size() != 2 || (by_lane && (channels % 4 != 0 || layer.layout == Layout::nchw)))
-        return best;
-    const std::int64_t outputs_x = planned_outputs(layer.x()), outputs_y = planned_outputs(layer.y());
-    for (int tile_y = 1; tile_y <= std::min<std::int64_t>(largest_filter_tile, outputs_y); tile_y++) {
-        for (int tile_x = 1; tile_x <= std::min<std::int64_t>(largest_filter_tile, outputs_x); tile_x++) {
-            CpuFiltering tile;
-            tile.tile_x = tile_x;
-            tile.tile_y = tile_y;
-            tile.lanes = target.vector_lanes;
-            tile.stage_lanes = by_lane ? 4 : 1;
-            tile.unroll = filtering_unroll(layer, target);
+std::vector<CostedTile> filter_tiles(const PhaseConvolution &layer, const TargetFacts &target) {
+    if (layer.axes.size() != 2 || !filters_well(layer, target)) return {};
+    const std::array<std::int64_t, 2> outputs = {planned_outputs(layer.x()), planned_outputs(layer.y())};
+    std::vector<CostedTile> tiles;
+    CpuFiltering tile;
+    tile.lanes = target.vector_lanes;
+    tile.stage_lanes = target.multiply_by_lane ? 4 : 1;
+    tile.unroll = filtering_unroll(layer, target);
+    for (tile.tile_y = 1; tile.tile_y <= std::min<std::int64_t>(largest_filter_tile, outputs[1]);
+         tile.tile_y++) {
+        for (tile.tile_x = 1; tile.tile_x <= std::min<std::int64_t>(largest_filter_tile, outputs[0]);
+             tile.tile_x++) {
             const std::optional<int> chain = longest_chain(layer, target, tile);
             if (!chain) continue;
-            tile.chain = *chain;
-            for (const bool merge_phases : {false, true}) {
-                tile.merge_phases = merge_phases;
-                if (merge_phases && !merging_saves_vectors(layer, tile)) continue;
-                for (tile.vectors = 1; tile.vectors <= 4; tile.vectors++)
-                    offer_tasks(layer, target, tile, &best);
+            CostedTile &costed = tiles.emplace_back(CostedTile{tile});
+            costed.tile.chain = *chain;
+            const FilteredAxes axes = filtered_axes(layer, tile);
+            for (std::size_t axis = 0; axis < axes.size(); axis++) {
+                costed.work *= static_cast<double>(axes[axis]->tiles(outputs[axis]) * axes[axis]->products());
+                costed.window *= static_cast<double>(axes[axis]->matrices.points());
             }
+            costed.chains =
+                static_cast<double>(layer.channels_per_output() / chain_channels(layer, costed.tile));
+        }
+    }
+    std::vector<CostedTile> best;
+    for (const CostedTile &one : tiles) {
+        const bool beaten = std::any_of(tiles.begin(), tiles.end(), [&](const CostedTile &other) {
+            return one.costs_no_less(other) && (!other.costs_no_less(one) || &other < &one);
+        });
+        if (!beaten) best.push_back(one);
+    }
+    return best;
+}
+
+Choice<CpuFiltering> best_filtering(const PhaseConvolution &layer, const TargetFacts &target) {
+    Choice<CpuFiltering> best;
+    for (const CostedTile &costed : filter_tiles(layer, target)) {
+        CpuFiltering tile = costed.tile;
+        for (const bool merge_phases : {false, true}) {
+            tile.merge_phases = merge_phases;
+            if (merge_phases && !merging_saves_vectors(layer, tile)) continue;
+            for (tile.vectors = 1; tile.vectors <= 4; tile.vectors++)
+                offer_tasks(layer, target, tile, &best);
         }
     }
     return best;

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace unstride {
 
@@ -31,6 +32,21 @@ int filtering_unroll(const PhaseConvolution &layer, const TargetFacts &target);
 // Input channels of the longest chains whose error the layer's policy allows, as CpuFiltering has them: 0 for
 // all. Nothing where no chain makes it small enough, or the tile is none of the layer's.
 std::optional<int> longest_chain(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering tile);
+
+// A filter tile in its longest chains, and what it costs: products of all tiles of an image, those that
+// overhang it too, of one channel; points of a window, which are transformed and staged; chains of a sum.
+struct CostedTile {
+    CpuFiltering tile;
+    double work = 1, window = 1, chains = 1;
+
+    bool costs_no_less(const CostedTile &other) const {
+        return other.work <= work && other.window <= window && other.chains <= chains;
+    }
+};
+
+// The tiles of a layer that no other beats on all counts; one of equals, which is as wide or wider. Register
+// tiles and tasks are left to choose.
+std::vector<CostedTile> filter_tiles(const PhaseConvolution &layer, const TargetFacts &target);
 
 // Whether merged phases fill so many fewer vectors than phases apart, a quarter of them and more.
 bool merging_saves_vectors(const PhaseConvolution &layer, const CpuFiltering &record);

@@ -232,66 +232,20 @@ private:
         return tasks;
     }
 
-    // Tiles that save products on every axis that has any to save.
-    template<typename Function>
-    void for_each_filter_tile(const Function &function) const {
-        if (layer_.axes.size() != 2) return;
-        const bool filters_x = filters(layer_.x()), filters_y = filters(layer_.y());
-        for (int tile_y = 1; tile_y <= useful(outputs(layer_.y()), largest_filter_tile); tile_y++) {
-            for (int tile_x = 1; tile_x <= useful(outputs(layer_.x()), largest_filter_tile); tile_x++) {
-                if ((tile_x > 1 || !filters_x) && (tile_y > 1 || !filters_y))
-                    function(FilterTile{tile_x, tile_y});
-            }
-        }
+    // Whether a tile saves products on every axis that has any to save.
+    bool filters_all_axes(const FilterTile &tile) const {
+        return (tile.tile_x > 1 || !filters(layer_.x())) && (tile.tile_y > 1 || !filters(layer_.y()));
     }
 
-    // A filter tile and what it costs: products of all tiles of an image, those that overhang it too, of one
-    // channel; points of a window, which are transformed and staged; chains of a sum.
-    struct CostedTile {
-        CpuFiltering tile;
-        double work = 1, window = 1, chains = 1;
-
-        bool costs_no_less(const CostedTile &other) const {
-            return other.work <= work && other.window <= window && other.chains <= chains;
-        }
-    };
-    std::optional<CostedTile> costed(const FilterTile &filter_tile) const {
-        CpuFiltering tile{filter_tile};
-        tile.lanes = target_.vector_lanes;
-        tile.stage_lanes = target_.multiply_by_lane ? 4 : 1;
-        tile.unroll = filtering_unroll(layer_, target_);
-        const std::optional<int> chain = longest_chain(layer_, target_, tile);
-        if (!chain) return std::nullopt;
-        tile.chain = *chain;
-        CostedTile result{tile};
-        const FilteredAxes axes = filtered_axes(layer_, tile);
-        for (std::size_t axis = 0; axis < axes.size(); axis++) {
-            const std::int64_t tiles =
-                axes[axis]->tiles(planned_outputs(axis == 0 ? layer_.x() : layer_.y()));
-            result.work *= static_cast<double>(tiles * axes[axis]->products());
-            result.window *= static_cast<double>(axes[axis]->matrices.points());
-        }
-        result.chains = static_cast<double>(layer_.channels_per_output() / chain_channels(layer_, tile));
-        return result;
-    }
-
-    // Tiles that no other beats on all counts (one of equals, which is as wide or wider), as far as they save
-    // nearly as many products as any.
+    // Tiles that save nearly as many products as any, on every axis that has any to save.
     void filtering() {
-        if (!filters_well(layer_, target_)) return;
-        std::vector<CostedTile> tiles;
+        std::vector<CostedTile> tiles = filter_tiles(layer_, target_);
+        std::erase_if(tiles, [&](const CostedTile &one) { return !filters_all_axes(one.tile); });
         double least_work = std::numeric_limits<double>::infinity();
-        for_each_filter_tile([&](const FilterTile &filter_tile) {
-            const auto tile = costed(filter_tile);
-            if (!tile) return;
-            tiles.push_back(*tile);
-            least_work = std::min(least_work, tile->work);
-        });
+        for (const CostedTile &one : tiles)
+            least_work = std::min(least_work, one.work);
         for (const CostedTile &one : tiles) {
-            const bool beaten = std::any_of(tiles.begin(), tiles.end(), [&](const CostedTile &other) {
-                return one.costs_no_less(other) && (!other.costs_no_less(one) || &other < &one);
-            });
-            if (beaten || one.work > 1.25 * least_work) continue;
+            if (one.work > 1.25 * least_work) continue;
             CpuFiltering tile = one.tile;
             for (const bool merge_phases : {false, true}) {
                 tile.merge_phases = merge_phases;
@@ -342,14 +296,21 @@ private:
     }
 
     void gpu_filtering() {
-        for_each_filter_tile([&](const FilterTile &tile) {
-            for (int thread_channels = 1; thread_channels <= 8; thread_channels *= 2) {
-                for (int block_channels = thread_channels; block_channels <= 128; block_channels *= 2) {
-                    for (int block_tiles = 1; block_tiles <= 64; block_tiles *= 2)
-                        offer({GpuFiltering{tile, thread_channels, block_channels, block_tiles}});
-                }
+        if (layer_.axes.size() != 2) return;
+        for (int tile_y = 1; tile_y <= useful(outputs(layer_.y()), largest_filter_tile); tile_y++) {
+            for (int tile_x = 1; tile_x <= useful(outputs(layer_.x()), largest_filter_tile); tile_x++) {
+                if (filters_all_axes({tile_x, tile_y})) offer_gpu_filtering({tile_x, tile_y});
             }
-        });
+        }
+    }
+
+    void offer_gpu_filtering(const FilterTile &tile) {
+        for (int thread_channels = 1; thread_channels <= 8; thread_channels *= 2) {
+            for (int block_channels = thread_channels; block_channels <= 128; block_channels *= 2) {
+                for (int block_tiles = 1; block_tiles <= 64; block_tiles *= 2)
+                    offer({GpuFiltering{tile, thread_channels, block_channels, block_tiles}});
+            }
+        }
     }
 
     void gpu_channelwise() {

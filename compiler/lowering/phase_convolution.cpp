@@ -71,12 +71,18 @@ std::int64_t PhaseAxis::taps_over(std::int64_t outputs) const {
 }
 
 double PhaseAxis::share_inside() const {
+    const std::int64_t count = phase_count();
+    // The first output of a phase whose position, input_stride * u + offset, is `position` or beyond.
+    const auto first_at = [&](std::int64_t position, const Tap &tap) {
+        const std::int64_t distance = std::max<std::int64_t>(0, position - tap.input_offset);
+        return (distance + input_stride - 1) / input_stride;
+    };
     std::int64_t inside = 0;
-    for (std::int64_t o = 0; o < output_size; o++) {
-        for (const Tap &tap : phases[static_cast<std::size_t>(o % phase_count())].taps) {
-            const std::int64_t position = o / phase_count() * input_stride + tap.input_offset;
-            inside += position >= 0 && position < input_size ? 1 : 0;
-        }
+    for (std::int64_t q = 0; q < std::min(count, output_size); q++) {
+        const std::int64_t outputs = (output_size - q + count - 1) / count;
+        for (const Tap &tap : phases[static_cast<std::size_t>(q)].taps)
+            inside +=
+                std::max<std::int64_t>(0, std::min(outputs, first_at(input_size, tap)) - first_at(0, tap));
     }
     const std::int64_t all = taps_over(output_size);
     return all == 0 ? 1 : static_cast<double>(inside) / static_cast<double>(all);
