@@ -129,8 +129,9 @@ void schedule_channels_last(const MinimalFilteringStages &stages, const PhaseCon
                   vars.q[1], block, task})
         .vectorize(lane)
         .unroll(stages.outputs_of_tile[0])
-        .unroll(stages.outputs_of_tile[1])
-        .parallel(task);
+        .unroll(stages.outputs_of_tile[1]);
+    if (record.split_blocks) output.update().fuse(block, task, task);
+    output.update().parallel(task);
     inverse.compute_at(output, vector)
         .bound_extent(stages.i[0], record.tile_x)
         .bound_extent(vars.c, record.lanes)
@@ -168,7 +169,9 @@ void schedule_merged(const MinimalFilteringStages &stages, const PhaseConvolutio
         stored.split(vars.q[0], block, phase, phases, TailStrategy::GuardWithIf)
             .reorder({vars.c, phase, x, vars.q[1], y, in_task, block, task});
     }
-    stored.unroll(vars.c).unroll(x).parallel(task);
+    stored.unroll(vars.c).unroll(x);
+    if (record.split_blocks) stored.fuse(block, task, task);
+    stored.parallel(task);
     for (Func part : {finished, result, inverse}) {
         part.compute_at(output, in_task)
             .bound_extent(vars.c, record.block())
@@ -186,7 +189,7 @@ void schedule_merged(const MinimalFilteringStages &stages, const PhaseConvolutio
     Func store_place = stages.store_place;
     store_place.compute_at(output, in_task).bound_extent(t, 1);
     schedule_products(stages, record,
-                      one_block ? Halide::LoopLevel{output, task} : Halide::LoopLevel{output, block});
+                      {output, one_block || record.split_blocks ? VarOrRVar(task) : VarOrRVar(block)});
     schedule_transform(stages, layer, record.lanes, task);
 }
 

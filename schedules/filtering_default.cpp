@@ -43,7 +43,8 @@ std::int64_t filtering_rows(const PhaseConvolution &layer, const TargetFacts &ta
 } // namespace
 
 // Tasks of as many tiles as the L2 cache holds, as many for each of two threads; where these would wait for
-// weights, as half the cache again or four of it hold: a point's share is used at a time.
+// weights, as half the cache again or four of it hold, since a point's share is used at a time, or of one
+// block of channels.
 CpuFiltering with_task(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering record,
                        bool open_rows) {
     record.task_tiles = record.tiles;
@@ -61,15 +62,23 @@ CpuFiltering with_task(const PhaseConvolution &layer, const TargetFacts &target,
     const std::int64_t tiles = axes[0]->tiles(planned_outputs(layer.x())) *
                                axes[1]->tiles(planned_outputs(layer.y())) * planned_batch(layer);
     const std::int64_t bytes_a_tile = std::max<std::int64_t>(1, staged_bytes(layer, {record}) / record.tiles);
+    const std::int64_t blocks = divide_up(channels_of_blocks(layer, record), record.block());
+    // Rows of any length may be long, and every block transforms their inputs again.
+    const bool splits = blocks > 1 && !open_rows && streams_weights(layer, target);
     Choice<CpuFiltering> best;
-    for (const std::int64_t bytes : {target.l2_bytes, target.l2_bytes * 3 / 2, target.l2_bytes * 4}) {
-        const std::int64_t most =
-            std::clamp<std::int64_t>(bytes / bytes_a_tile, record.tiles, most_task_tiles);
-        const std::int64_t tasks = divide_up(divide_up(tiles, most), 2) * 2;
-        const std::int64_t even = divide_up(divide_up(tiles, tasks), record.tiles) * record.tiles;
-        record.task_tiles = static_cast<int>(std::clamp<std::int64_t>(
-            even, record.tiles, std::max<std::int64_t>(most / record.tiles, 1) * record.tiles));
-        best.offer(record, modelled_cycles(layer, target, record));
+    for (const bool split_blocks : {false, true}) {
+        if (split_blocks && !splits) break;
+        record.split_blocks = split_blocks;
+        const std::int64_t together = split_blocks && blocks % 2 == 0 ? 1 : 2; // tasks of the same tiles
+        for (const std::int64_t bytes : {target.l2_bytes, target.l2_bytes * 3 / 2, target.l2_bytes * 4}) {
+            const std::int64_t most =
+                std::clamp<std::int64_t>(bytes / bytes_a_tile, record.tiles, most_task_tiles);
+            const std::int64_t tasks = divide_up(divide_up(tiles, most), together) * together;
+            const std::int64_t even = divide_up(divide_up(tiles, tasks), record.tiles) * record.tiles;
+            record.task_tiles = static_cast<int>(std::clamp<std::int64_t>(
+                even, record.tiles, std::max<std::int64_t>(most / record.tiles, 1) * record.tiles));
+            best.offer(record, modelled_cycles(layer, target, record));
+        }
     }
     return best.record;
 }
@@ -98,8 +107,8 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     }
     const double lanes = record.lanes, channels = static_cast<double>(layer.kernel_input_channels());
     const double phases = record.merge_phases ? 1 : static_cast<double>(phase_count(layer));
-    const std::int64_t stored = channels_of_blocks(layer, record);
-    const double blocks = static_cast<double>(divide_up(stored, record.block()));
+    const FilteringTasks tasks = filtering_tasks(layer, record);
+    const double blocks = static_cast<double>(tasks.blocks);
     const double step = record.stage_lanes > 1
                             ? lane_step_cycles(record.vectors, record.tiles, record.stage_lanes)
                             : step_cycles(target, record.vectors, record.tiles);
@@ -117,13 +126,17 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
         // Few products wait for windows that many would have hidden (1900 cycles for 128 channels and 4x4
         // points), and results leave one by one.
         forward *= 4;
-        back += 1.5 * outputs * static_cast<double>(stored);
+        back += 1.5 * outputs *
+                std::min(static_cast<double>(channels_of_blocks(layer, record)), blocks * record.block());
     }
-    // Every task reads all weights: from the L2 cache, the next one, or memory.
+    // Every task reads all weights, or those of its block: from the L2 cache, the next one, or memory.
     const double weight_bytes = channels * products * blocks * record.block() * sizeof(float);
-    const double bytes_a_cycle = weight_bytes <= static_cast<double>(target.l2_bytes) / 2 ? 16
-                                 : weight_bytes <= 24.0 * 1024 * 1024                     ? 5
-                                                                                          : 4;
+    const double all_bytes =
+        weight_bytes / blocks *
+        static_cast<double>(divide_up(channels_of_blocks(layer, record), record.block()));
+    const double bytes_a_cycle = all_bytes <= static_cast<double>(target.l2_bytes) / 2 ? 16
+                                 : all_bytes <= 24.0 * 1024 * 1024                     ? 5
+                                                                                       : 4;
     // Every block of every phase reads the task's inputs, what the L2 cache does not hold of them from the
     // next one. With this the model's choice among the schedules of a search took 1.065 times as long as the
     // fastest on Sapphire Rapids (45 searches; 1.15 without), 1.036 on Zen 4 (23; the same without). Of
@@ -131,7 +144,6 @@ double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target,
     const bool measured = !planar && !target.multiply_by_lane;
     const std::int64_t distant = measured ? staged_bytes(layer, {record}) - target.l2_bytes : 0;
     const double inputs = static_cast<double>(std::max<std::int64_t>(0, distant)) * blocks * phases / 8;
-    const FilteringTasks tasks = filtering_tasks(layer, record);
     const double task = std::max(blocks * static_cast<double>(tasks.register_tiles) * register_tile + inputs,
                                  weight_bytes / bytes_a_cycle) +
                         static_cast<double>(tasks.tiles) * (forward + back);

@@ -67,14 +67,17 @@ std::int64_t chain_channels(const PhaseConvolution &layer, const CpuFiltering &r
 
 FilteringTasks filtering_tasks(const PhaseConvolution &layer, const CpuFiltering &record) {
     const auto [in_row, in_column] = tiles_of_axes(layer, record);
+    const std::int64_t blocks = ceil_divide(channels_of_blocks(layer, record), record.block());
     if (layer.layout == Layout::nhwc)
-        return {ceil_divide(in_row * in_column * layer.batch, record.task_tiles), record.task_tiles,
+        return {ceil_divide(in_row * in_column * layer.batch, record.task_tiles) *
+                    (record.split_blocks ? blocks : 1),
+                record.split_blocks ? 1 : blocks, record.task_tiles,
                 ceil_divide(record.task_tiles, record.tiles)};
     const std::int64_t strips =
         record.strip == 0 ? 1 : ceil_divide(outputs_of_phase(layer.x()), record.strip);
     const std::int64_t across = record.strip == 0 ? in_row : std::min(in_row, tiles_of_strip(layer, record));
     const std::int64_t rows = std::max<std::int64_t>(1, record.task_tiles / record.staged_row(across));
-    return {ceil_divide(in_column, rows) * strips * layer.batch, rows * across,
+    return {ceil_divide(in_column, rows) * strips * layer.batch, blocks, rows * across,
             rows * ceil_divide(across, record.tiles)};
 }
 

@@ -90,6 +90,8 @@ struct CpuFiltering : FilterTile {
     // Blocks are of the output channels of all phases, x before y; several only where there is one axis,
     // whose phases all read the same inputs.
     bool merge_phases = false;
+    // One task computes one block of output channels instead of all, and transforms its inputs for itself.
+    bool split_blocks = false;
     bool prefetch = false; // register tiles fetch the weights of the next point into cache
     bool operator==(const CpuFiltering &) const = default;
 
@@ -203,6 +205,7 @@ FilteredAxes filtered_axes(const PhaseConvolution &layer, const FilterTile &tile
 // tiles or strips of them, as many as task_tiles hold as they are staged. Precondition: fixed sizes.
 struct FilteringTasks {
     std::int64_t count = 0;          // of one call
+    std::int64_t blocks = 0;         // of a task
     std::int64_t tiles = 0;          // of a whole task
     std::int64_t register_tiles = 0; // of a whole task, for each point and block of channels
 };

@@ -185,6 +185,10 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
     } else if (r.strip != 0) {
         return "strips are for channels-first tensors";
     }
+    if (r.split_blocks) {
+        if (layer.layout == Layout::nchw) return "blocks are split in channels-last tensors";
+        if (channels_of_blocks(layer, r) <= r.block()) return "there is one block of channels";
+    }
     if (r.merge_phases) {
         if (layer.layout == Layout::nchw) return "phases are merged in channels-last tensors";
         if (layer.has_add()) return "phases that a tensor is added to are not merged";

@@ -46,6 +46,7 @@ constexpr auto cpu_filtering_fields = std::tuple{std::pair{"tile_x", &CpuFilteri
                                                  std::pair{"strip", &CpuFiltering::strip},
                                                  std::pair{"chain", &CpuFiltering::chain},
                                                  std::pair{"merge_phases", &CpuFiltering::merge_phases},
+                                                 std::pair{"split_blocks", &CpuFiltering::split_blocks},
                                                  std::pair{"prefetch", &CpuFiltering::prefetch}};
 constexpr auto cpu_channelwise_fields = std::tuple{
     std::pair{"lanes", &CpuChannelwise::lanes}, std::pair{"lanes_along_x", &CpuChannelwise::lanes_along_x},

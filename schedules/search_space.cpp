@@ -261,7 +261,10 @@ private:
                 tile.strip = strip;
                 for (const std::int64_t task : filtering_tasks_of(tile)) {
                     tile.task_tiles = static_cast<int>(divide_up(task, tile.tiles) * tile.tiles);
-                    offer({tile});
+                    for (const bool split_blocks : {false, true}) {
+                        tile.split_blocks = split_blocks;
+                        if (!split_blocks || streams_) offer({tile});
+                    }
                 }
             }
         }

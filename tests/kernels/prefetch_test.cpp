@@ -53,6 +53,12 @@ CpuFiltering filtering(const FilterTile &tile, int strip = 0) {
     return record;
 }
 
+CpuFiltering split(const FilterTile &tile) {
+    CpuFiltering record = filtering(tile);
+    record.split_blocks = true;
+    return record;
+}
+
 CpuColumns columns(int vectors, int tile_x, int rows) {
     CpuColumns record;
     record.vectors = vectors;
@@ -71,8 +77,8 @@ CpuChannelwise channelwise(bool lanes_along_x) {
 }
 
 // Phases of as many taps and of different numbers, one and three axes, groups; both axes filtered and one,
-// and channels first; one block of columns and several; moves, learned weights and filters, in vectors of
-// channels, also overlapping ones, and of outputs.
+// a block a task, and channels first; one block of columns and several; moves, learned weights and filters,
+// in vectors of channels, also overlapping ones, and of outputs.
 const Case cases[] = {
     {"input(f32, 2x11x13x24) | transposed_conv(40, kernel=4, stride=2, pad=1) | bias", direct(2, 2, 1, 0, 2)},
     {"input(f32, 1x12x14x16) | transposed_conv(48, kernel=3, stride=2, groups=2) | relu",
@@ -82,6 +88,7 @@ const Case cases[] = {
     {"input(f32, 1x5x6x7x16) | transposed_conv(32, kernel=2, stride=2) | bias", direct(2, 2, 1, 0, 2)},
     {"input(f32, 2x17x19x40) | transposed_conv(36, kernel=4, stride=2, pad=1) | bias", filtering({3, 2})},
     {"input(f32, 1x14x11x32) | conv(32, kernel=3x2, pad=1) | bias", filtering({1, 2})},
+    {"input(f32, 2x12x13x24) | transposed_conv(72, kernel=4, stride=2, pad=1) | bias", split({3, 3})},
     {"input(f32, 1x32x21x34, layout=nchw) | conv(32, kernel=3, pad=1)", filtering({2, 2}, 16)},
     {"input(f32, 2x13x15x24) | transposed_conv(3, kernel=4, stride=2, pad=1) | bias", columns(3, 4, 4)},
     {"input(f32, 1x9x11x20) | transposed_conv(1, kernel=9, stride=2, pad=4, output_pad=1)", columns(1, 3, 5)},

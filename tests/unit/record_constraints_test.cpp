@@ -204,6 +204,19 @@ TEST(Constraints, CpuFilteringInStrips) {
     check.expect_for(dense, "channels-first");
 }
 
+TEST(Constraints, CpuFilteringOfABlockATask) {
+    const std::string chain = "input(f32, 1x8x8x64) | transposed_conv(96, kernel=4, stride=2, pad=1)";
+    CpuFiltering tile{{3, 3}, 16, 2, 9, 9};
+    tile.split_blocks = true;
+    const Violations<CpuFiltering> check(chain, "avx512", tile);
+    check.expect("one block of channels", [](CpuFiltering &r) {
+        r.vectors = 6;
+        r.tiles = r.task_tiles = 3;
+    });
+    check.expect_for("input(f32, 1x64x8x8, layout=nchw) | transposed_conv(96, kernel=4, stride=2)",
+                     "channels-last");
+}
+
 TEST(Constraints, CpuFilteringOfMergedPhases) {
     const std::string chain = "input(f32, 1x32x32x64) | transposed_conv(3, kernel=4, stride=2, pad=1)";
     CpuFiltering tile{{3, 3}, 16, 1, 6, 84};

@@ -12,7 +12,7 @@ const std::vector<ScheduleRecord> &unusual_records() {
     static const std::vector<ScheduleRecord> records = {
         {CpuDirect{16, 4, 3, 2, 5, 6, 7, 8, true, true}},
         {CpuColumns{8, 3, 2, 4, 5, 6, true, 4}},
-        {CpuFiltering{{3, 2}, 8, 5, 6, 7, 9, 4, 16, 12, true, true}},
+        {CpuFiltering{{3, 2}, 8, 5, 6, 7, 9, 4, 16, 12, true, true, true}},
         {CpuChannelwise{16, true, 3, 2}},
         {GpuDirect{2, 8, 64, 16, 3, 5}},
         {GpuFiltering{{3, 2}, 2, 64, 16}},
@@ -67,11 +67,12 @@ TEST(Record, RefusesBadJson) {
 }
 
 TEST(Record, ReadsAMissingFieldAsOff) {
-    CpuFiltering record{{3, 2}, 8, 5, 6, 7, 9, 4, 16, 12, true, true};
+    CpuFiltering record{{3, 2}, 8, 5, 6, 7, 9, 4, 16, 12, true, true, true};
     nlohmann::json json = to_json({record});
     json.erase("prefetch");
     json.erase("chain");
-    record.prefetch = false;
+    json.erase("split_blocks");
+    record.prefetch = record.split_blocks = false;
     record.chain = 0;
     std::string error;
     EXPECT_EQ(record_from_json(json, &error), ScheduleRecord{record}) << error;

@@ -207,6 +207,22 @@ TEST(Stagings, OfAFilteringStripAreItsTiles) {
     EXPECT_EQ(tasks.register_tiles, 2 * 5);
 }
 
+// 17 x 17 tiles of two images in tasks of 40.
+TEST(FilteringTasks, AreOfTilesOrOfTilesAndABlock) {
+    const PhaseConvolution layer =
+        lowered("input(f32, 2x50x50x20) | transposed_conv(70, kernel=4, stride=2, pad=1)");
+    CpuFiltering record{{3, 3}, 8, 3, 4, 40};
+    FilteringTasks tasks = filtering_tasks(layer, record);
+    EXPECT_EQ(tasks.count, 15);
+    EXPECT_EQ(tasks.blocks, 3);
+    EXPECT_EQ(tasks.tiles, 40);
+    EXPECT_EQ(tasks.register_tiles, 10);
+    record.split_blocks = true;
+    tasks = filtering_tasks(layer, record);
+    EXPECT_EQ(tasks.count, 45);
+    EXPECT_EQ(tasks.blocks, 1);
+}
+
 TEST(Padding, IsSkippedByTilesThatReadItAsOne) {
     const auto skips = [](const std::string &text, int tile_x, int tile_y, int strip = 0) {
         const PhaseConvolution layer = lowered(text);

@@ -327,15 +327,20 @@ Result<TuneResult> TimedTuning::decide(std::vector<Finalist> finalists, const Ba
     Finals finals = narrowed(std::move(finalists));
     if (auto confirmed = confirm(&finals); !confirmed) return Error{confirmed.error()};
     if (run_.interrupted()) return run_.result(TuneEnd::interrupted, "interrupted");
-    const bool changes = leader_wins(finals);
-    const Finalist *chosen = finals.find(changes ? finals.leading : finals.in_use);
+    const Finalist *chosen = finals.find(leader_wins(finals) ? finals.leading : finals.in_use);
     if (chosen == nullptr) return run_.result(TuneEnd::failed, "no finalist ran to its end");
+    // The default may have become a better one since another was chosen.
+    const Finalist *base = finals.find(run_.default_schedule());
+    if (base != nullptr &&
+        verdict(paired_ratio(chosen->rounds, base->rounds), run_.settings().threshold) == Verdict::faster)
+        chosen = base;
+    const bool changes = chosen->candidate->schedule != finals.in_use;
 
     const auto unstable = instability(before);
     if (!unstable) return Error{unstable.error()};
     const TuneEnd end = !unstable->empty() ? TuneEnd::unstable : changes ? TuneEnd::tuned : TuneEnd::kept;
     TuneResult result = run_.result(end, *unstable);
-    if (const Finalist *base = finals.find(run_.default_schedule()); base != nullptr) {
+    if (base != nullptr) {
         result.default_cost = estimate(base->rounds).value;
         result.ratio = paired_ratio(base->rounds, chosen->rounds);
     }
