@@ -19,8 +19,8 @@ bool filters_well(const PhaseConvolution &layer, const TargetFacts &target);
 // Why there is none.
 std::string no_filtering(const PhaseConvolution &layer, const TargetFacts &target);
 
-// The same tile in tasks for that layer, with strips where rows of other calls may be longer, and the cycles
-// of one of two threads for all its images, times two.
+// The same tile in tasks for that layer, with strips and with all blocks a task where rows of other calls may
+// be longer, and the cycles of one of two threads for all its images, times two.
 CpuFiltering with_task(const PhaseConvolution &layer, const TargetFacts &target, CpuFiltering record,
                        bool open_rows);
 double modelled_cycles(const PhaseConvolution &layer, const TargetFacts &target, const CpuFiltering &record);
