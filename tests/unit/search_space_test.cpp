@@ -222,6 +222,10 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
     expect("vector registers", reason(planar, "avx2", {CpuPlanar{8, 2, 8, 1, 1, 1, 1}}));
     expect("leaves no register", reason(planar, "avx2", {CpuPlanar{8, 1, 4, 3, 1, 1, 1}}));
     EXPECT_EQ(reason(planar, "avx2", {CpuPlanar{8, 2, 6, 1, 1, 1, 1}}), "");
+    const CpuPlanar half_vectors{8, 3, 8, 1, 0, 1, 1};
+    EXPECT_EQ(reason("1x128x92x120, layout=nchw) | conv(64, kernel=1)", "avx512", {half_vectors}), "");
+    expect("16 lanes would do what 8 do",
+           reason("1x128x92x144, layout=nchw) | conv(64, kernel=1)", "avx512", {half_vectors}));
     expect("leaves no register", reason(dense, "avx2", {CpuDirect{8, 3, 4, 1, 0, 1, 4, 1, false}}));
     EXPECT_EQ(reason(dense, "avx2", {CpuDirect{8, 4, 2, 1, 0, 1, 4, 1, false}}), "");
     expect("addresses", reason(dense, "neon", {CpuDirect{4, 2, 4, 2, 0, 1, 4, 4, false}}));
@@ -253,6 +257,11 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
     merged.tiles = 6;
     expect("saves hardly any vectors",
            reason("1x64x64x64) | transposed_conv(12, kernel=4, stride=2)", "avx512", {merged}));
+    CpuFiltering split{{3, 3}, 16, 2, 9, 9};
+    split.split_blocks = true;
+    EXPECT_EQ(reason("1x8x8x256) | transposed_conv(128, kernel=4, stride=2, pad=1)", "avx512", {split}), "");
+    expect("need not share the weights",
+           reason("1x32x32x256) | transposed_conv(128, kernel=4, stride=2, pad=1)", "avx512", {split}));
     expect("no multiple of 32", reason(dense, "cuda", {GpuFiltering{{3, 3}, 4, 32, 6}}));
     expect("transforms more than", reason(dense, "cuda", {GpuFiltering{{3, 3}, 1, 32, 4}}));
     EXPECT_EQ(reason(dense, "cuda", {GpuFiltering{{3, 3}, 4, 32, 8}}), "");
