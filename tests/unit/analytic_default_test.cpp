@@ -152,6 +152,21 @@ TEST(AnalyticDefault, OffersFilteringOnGpus) {
     EXPECT_FALSE(choose_form(lowered("input(f32, 1x64x64x64) | conv(8, kernel=1)"), facts("cuda")).filtering);
 }
 
+TEST(AnalyticDefault, SplitsBlocksOfFilteringWhereFewTilesShareManyWeights) {
+    const auto splits = [](const std::string &input) {
+        const ScheduleRecord record = analytic_default(
+            lowered("input(f32, " + input + ") | transposed_conv(128, kernel=4, stride=2, pad=1)"),
+            facts("avx2"));
+        const auto *filtering = std::get_if<CpuFiltering>(&record.parameters);
+        EXPECT_NE(filtering, nullptr) << input;
+        return filtering != nullptr && filtering->split_blocks;
+    };
+    EXPECT_TRUE(splits("1x8x8x256"));
+    EXPECT_FALSE(splits("1x64x64x256")); // many tiles
+    EXPECT_FALSE(splits("1x64x64x64"));  // few weights
+    EXPECT_FALSE(splits("1x?x?x256"));
+}
+
 TEST(AnalyticDefault, ReadsManyWeightsFewTimes) {
     const auto direct = [](const std::string &chain, const std::string &instruction_set) {
         return std::get<CpuDirect>(analytic_default(lowered(chain), facts(instruction_set)).parameters);
