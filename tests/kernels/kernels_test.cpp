@@ -6,6 +6,7 @@
 #include "reference/random_data.h"
 #include "reference/reference.h"
 #include "schedules/record.h"
+#include "tests/kernels/form_numerics.h"
 #include "tests/kernels/guarded_memory.h"
 
 #include "grid.h"
@@ -308,9 +309,7 @@ protected:
 
 TEST_P(Kernels, AgreeWithTheReference) {
     const std::uint64_t misses = grid_scratch_misses();
-    reference::Tolerance tolerance;
-    tolerance.factor = error_factor(lowered(), schedule());
-    tolerance.reach = error_reach(lowered(), schedule());
+    const reference::Tolerance tolerance = tolerance_of(lowered(), schedule());
     ASSERT_FALSE(shapes_of(layer()).empty());
     for (const Sizes &shape : shapes_of(layer())) {
         const Layer concrete = sized(shape);
@@ -330,18 +329,11 @@ TEST_P(Kernels, AgreeWithTheReference) {
 }
 
 TEST_P(Kernels, AreExactOnExactData) {
-    // The transforms of two axes with four points each halve numbers and sum up to nine of them, twice; those
-    // of more points divide by other numbers than powers of two.
-    const ScheduleRecord form = schedule();
-    const FilterTile *filters = filter_tile(form);
-    if (filters != nullptr) {
-        for (const auto &axis : filtered_axes(lowered(), *filters))
-            if (!axis->direct() && axis->matrices.points() > 4)
-                GTEST_SKIP() << "the transformed weights round";
-    }
+    const auto spare_bits = spare_bits_of(lowered(), schedule());
+    if (!spare_bits) GTEST_SKIP() << "the transformed weights round";
     for (const Sizes &shape : shapes_of(layer())) {
         const Layer concrete = sized(shape);
-        const auto data = reference::exact_data(concrete, 5, filters != nullptr ? 8 : 0);
+        const auto data = reference::exact_data(concrete, 5, *spare_bits);
         if (reference::has_rounding_activation(concrete)) GTEST_SKIP() << "the layer's own stages round";
         ASSERT_TRUE(data.has_value()) << "the layer's sums cannot be exact";
         const auto expected = reference::evaluate(concrete, *data);

@@ -9,6 +9,7 @@
 #include "schedules/filtering_default.h"
 #include "schedules/record.h"
 #include "schedules/tuning_record.h"
+#include "tests/kernels/form_numerics.h"
 #include "tests/random/layer_library.h"
 #include "tools/files.h"
 #include "tools/tune/tuner.h"
@@ -227,11 +228,8 @@ protected:
     // Every element within the bound that is stated for the form.
     static void expect_bounded(std::size_t i, const Built &built, const std::vector<float> &got,
                                const reference::ReferenceResult &expected) {
-        const PhaseConvolution convolution = lowered(layers[i]);
-        reference::Tolerance tolerance;
-        tolerance.factor = error_factor(convolution, built.form);
-        tolerance.reach = error_reach(convolution, built.form);
-        const auto comparison = reference::compare(layers[i], expected, expected.shape, got, tolerance);
+        const auto comparison = reference::compare(layers[i], expected, expected.shape, got,
+                                                   tolerance_of(lowered(layers[i]), built.form));
         EXPECT_TRUE(comparison.equal) << name_of(layers[i], built) << ": " << comparison.report;
     }
 

@@ -7,6 +7,7 @@
 #include "reference/reference.h"
 #include "schedules/analytic_default.h"
 #include "schedules/tuning_record.h"
+#include "tests/kernels/form_numerics.h"
 #include "tools/files.h"
 #include "tools/library/process.h"
 #include "tools/npy.h"
@@ -244,12 +245,11 @@ TEST_P(Targets, AgreeWithTheReference) {
         EXPECT_TRUE(output.ok()) << output.error();
         if (!output.ok()) continue;
         reference::Tolerance tolerance;
-        tolerance.exact = exact;
         if (filters) {
             const PhaseConvolution convolution = std::get<PhaseConvolution>(lower(chosen[i]));
-            tolerance.factor = error_factor(convolution, *filtering_of(chosen[i], target));
-            tolerance.reach = error_reach(convolution, *filtering_of(chosen[i], target));
+            tolerance = tolerance_of(convolution, *filtering_of(chosen[i], target));
         }
+        tolerance.exact = exact;
         const auto comparison =
             reference::compare(layers[i], *expected, expected->shape, output->values, tolerance);
         EXPECT_TRUE(comparison.equal) << target << ": " << comparison.report;

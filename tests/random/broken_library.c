@@ -24,6 +24,7 @@ LAYER(answers_a_code);
 LAYER(crashes);
 LAYER(exits);
 LAYER(other_shape);
+LAYER(other_schedule);
 
 static const unstride_layer other_text = {
     .rank = 4, .name = "other_text", .text = "input(f32, 1x4x5x3) | tanh"};
@@ -34,8 +35,8 @@ static const unstride_layer any_size = {
 
 static const unstride_layer *const layers[] = {
     &right,         &wrong_value,    &missing_value, &by_threads, &beyond_the_end, &before_the_start,
-    &changed_input, &answers_a_code, &crashes,       &exits,      &other_shape,    &other_text,
-    &wrong_counts,  &any_size};
+    &changed_input, &answers_a_code, &crashes,       &exits,      &other_shape,    &other_schedule,
+    &other_text,    &wrong_counts,   &any_size};
 
 static int output_shape(const unstride_layer *layer, const int64_t *input, int64_t *output) {
     memcpy(output, input, 4 * sizeof(int64_t));
@@ -79,6 +80,12 @@ static const char *status_name(int status) {
     return status == UNSTRIDE_INTERNAL ? "UNSTRIDE_INTERNAL" : "UNSTRIDE_OK";
 }
 
+static const char *schedule(const unstride_layer *layer) {
+    return layer == &other_schedule ? "{\"family\":\"none\"}"
+                                    : "{\"family\":\"cpu_channelwise\",\"lanes\":2,\"lanes_along_x\":false,"
+                                      "\"rows\":1,\"unroll_phases\":1}";
+}
+
 static const char *last_error(void) {
     return "";
 }
@@ -92,6 +99,7 @@ const unstride_library *chains_library(void) {
                                              .pack = pack,
                                              .scratch_bytes = scratch_bytes,
                                              .run = run,
+                                             .schedule = schedule,
                                              .status_name = status_name,
                                              .last_error = last_error};
     return &library;

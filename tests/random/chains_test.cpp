@@ -132,12 +132,33 @@ INSTANTIATE_TEST_SUITE_P(All, LayerCheck,
                                          Defect{"answers_a_code", "run: UNSTRIDE_INTERNAL"},
                                          Defect{"crashes", "signal 6"}, Defect{"exits", "code 3"},
                                          Defect{"other_shape", "another shape"},
+                                         Defect{"other_schedule", "schedule cannot be read"},
                                          Defect{"other_text", "the library's text is"},
                                          Defect{"wrong_counts", "bias 3"}, Defect{"absent", "no such layer"}),
                          [](const auto &info) { return std::string(info.param.layer); });
 
 TEST(LayerCheckOfARightLayer, FindsNothing) {
     EXPECT_EQ(finding("right"), "");
+}
+
+// Its transforms round: exact data is for forms of the layer's own products.
+TEST(LayerCheckOfAFilteringForm, AllowsWhatItsTransformsRound) {
+    auto builder = LibraryBuilder::make();
+    ASSERT_TRUE(builder.ok()) << builder.error();
+    const Layer layer =
+        parse_layers("a = input(f32, 1x?x?x64, numeric=fast) | conv(64, kernel=3, pad=1)\n", "test")
+            .layers[0];
+    const auto shared = builder->build({layer}, host_target().instruction_sets.back().instruction_set);
+    ASSERT_TRUE(shared.ok()) << shared.error();
+    const auto library = LoadedLibrary::load(*shared);
+    ASSERT_TRUE(library.ok()) << library.error();
+    const std::string schedule = library->functions().schedule(library->find("a"));
+    ASSERT_NE(schedule.find("cpu_filtering"), std::string::npos) << schedule;
+    for (std::uint64_t seed = 1; seed <= 3; seed++) {
+        const auto checked = check_layer_in_child(*shared, layer, seed);
+        ASSERT_TRUE(checked.ok()) << checked.error();
+        EXPECT_EQ(*checked, 2); // one comparison for each of two choices of sizes
+    }
 }
 
 TEST(LayerCheckOfDynamicSizes, WantsTheRefusalOfSizesThatDoNotFit) {

@@ -3,12 +3,16 @@
 
 #include "compiler/language/printer.h"
 #include "compiler/language/shapes.h"
+#include "compiler/lowering/phase_convolution.h"
 #include "reference/comparator.h"
 #include "reference/random_data.h"
+#include "schedules/record.h"
+#include "tests/kernels/form_numerics.h"
 #include "tests/random/chain_generator.h"
 #include "tests/random/layer_library.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -78,31 +82,49 @@ Result<void> check_description(const unstride_layer &built, const Layer &layer) 
 }
 
 Result<std::vector<float>> compared_run(const LoadedLibrary &library, const unstride_layer &built,
-                                        const Layer &sized, const LayerData &data, bool exact) {
+                                        const Layer &sized, const LayerData &data,
+                                        const reference::Tolerance &tolerance) {
     const auto expected = reference::evaluate(sized, data);
     if (!expected) return Error{expected.error()};
     auto output = library.run(built, sized, data, 1);
     if (!output) return output;
-    reference::Tolerance tolerance;
-    tolerance.exact = exact;
     const auto comparison = reference::compare(sized, *expected, expected->shape, *output, tolerance);
     if (!comparison.equal) return Error{comparison.report};
     return output;
 }
 
+// What the form that the library has of the layer does to the numbers.
+struct FormNumerics {
+    reference::Tolerance tolerance;
+    std::optional<int> spare_bits;
+};
+
+Result<FormNumerics> form_numerics(const LoadedLibrary &library, const unstride_layer &built,
+                                   const Layer &layer) {
+    std::string error;
+    const auto json = nlohmann::json::parse(library.functions().schedule(&built), nullptr, false);
+    const auto record = record_from_json(json, &error);
+    if (!record) return Error{fmt::format("the library's schedule cannot be read: {}", error)};
+    const auto convolution = std::get<PhaseConvolution>(lower(layer));
+    return FormNumerics{tolerance_of(convolution, *record), spare_bits_of(convolution, *record)};
+}
+
 Result<int> check_sized(const LoadedLibrary &library, const unstride_layer &built, const Layer &sized,
-                        std::uint64_t seed) {
+                        const FormNumerics &form, std::uint64_t seed) {
     const LayerData data = reference::normal_data(sized, seed);
-    const auto alone = compared_run(library, built, sized, data, false);
+    const auto alone = compared_run(library, built, sized, data, form.tolerance);
     if (!alone) return Error{alone.error()};
     const auto shared = library.run(built, sized, data, 3);
     if (!shared) return Error{shared.error()};
     if (std::memcmp(alone->data(), shared->data(), alone->size() * sizeof(float)) != 0)
         return Error{fmt::format("three threads give other bits than one: {}", print(sized))};
-    const auto exact_data = reference::exact_data(sized, seed);
+    const auto exact_data =
+        form.spare_bits ? reference::exact_data(sized, seed, *form.spare_bits) : std::nullopt;
     if (!exact_data) return 1;
-    if (auto exact = compared_run(library, built, sized, *exact_data, true); !exact)
-        return Error{exact.error()};
+    reference::Tolerance exact;
+    exact.exact = true;
+    if (auto exact_run = compared_run(library, built, sized, *exact_data, exact); !exact_run)
+        return Error{exact_run.error()};
     return 2;
 }
 
@@ -114,6 +136,8 @@ Result<int> check_layer(const fs::path &shared_object, const Layer &layer, std::
     const unstride_layer *built = library->find(layer.name);
     if (built == nullptr) return Error{"the library has no such layer"};
     if (auto described = check_description(*built, layer); !described) return Error{described.error()};
+    const auto form = form_numerics(*library, *built, layer);
+    if (!form) return Error{form.error()};
     Random random(seed);
     const SizedLayers sized_as = sized_layers(layer, random);
     int compared = 0;
@@ -123,7 +147,7 @@ Result<int> check_layer(const fs::path &shared_object, const Layer &layer, std::
                 fmt::format("the library accepts sizes that the language refuses: {}", print(sized))};
     }
     for (const Layer &sized : sized_as.valid) {
-        const auto checked = check_sized(*library, *built, sized, seed);
+        const auto checked = check_sized(*library, *built, sized, *form, seed);
         if (!checked && is_dynamic(layer))
             return Error{fmt::format("with sizes as in {}:\n{}", print(sized), checked.error())};
         if (!checked) return Error{checked.error()};

@@ -11,8 +11,9 @@
 namespace unstride::chains {
 
 // How many results were compared, or what is wrong. Dynamic sizes are given two choices each; one that the
-// language refuses must be refused by the library too. For each: data of the seed against the reference, the
-// same bits for one and for three threads, and on exact data the reference's bits.
+// language refuses must be refused by the library too. For each: data of the seed against the reference, by
+// the bound of the form that the library has of the layer; the same bits for one and for three threads; and
+// on exact data, where the form can be exact, the reference's bits.
 Result<int> check_layer(const std::filesystem::path &shared_object, const Layer &layer, std::uint64_t seed);
 
 // The same in a child process with a time limit; how the child ended is what is wrong where it did not
