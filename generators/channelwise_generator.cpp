@@ -75,7 +75,7 @@ private:
         std::vector<Expr> weight_at = {vars->c}, staged_at = {source_channel(vars->c)};
         for (std::size_t axis = 0; axis < axes.size(); axis++) {
             taps.push_back(r[static_cast<int>(axis)]);
-            r.where(taps[axis] < table(axes[axis]->progression().count, vars->q[axis]));
+            r.where(has_tap(*axes[axis], vars->q[axis], taps[axis]));
             staged_at.push_back(input_position(*axes[axis], vars->q[axis], vars->u[axis], taps[axis]));
             weight_at.push_back(taps[axis]);
         }

@@ -43,7 +43,7 @@ public:
         std::vector<Var> read_vars = {vars->c};
         for (std::size_t axis = 0; axis < axes.size(); axis++) {
             taps.push_back(r[static_cast<int>(axis) + 1]);
-            r.where(taps[axis] < table(axes[axis]->progression().count, vars->q[axis]));
+            r.where(has_tap(*axes[axis], vars->q[axis], taps[axis]));
             if (cpu != nullptr && skips_padding(conv, *cpu, axis)) {
                 const Expr at = input_position(*axes[axis], vars->q[axis], vars->u[axis], taps[axis]);
                 r.where(0 <= at && at < static_cast<int>(axes[axis]->input_size));

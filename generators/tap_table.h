@@ -1,5 +1,7 @@
-// Per-phase integers as Halide expressions.
+// Per-phase integers and taps as Halide expressions.
 #pragma once
+
+#include "compiler/lowering/phase_convolution.h"
 
 #include <Halide.h>
 
@@ -22,6 +24,15 @@ inline Halide::Expr table(const std::vector<std::int64_t> &values, const Halide:
         result = Halide::select(q == static_cast<int>(i), static_cast<int>(values[i]), result);
     }
     return result;
+}
+
+// Whether phase q of the axis has tap `tap`, as a condition of a sum. Where no phase has more than one, it says
+// something of q alone; were Halide to see that, it would take the sum to be asked for other phases than the
+// one that it is computed for, and find it too small when it runs.
+inline Halide::Expr has_tap(const PhaseAxis &axis, const Halide::Expr &q, const Halide::Expr &tap) {
+    const Halide::Expr count = table(axis.progression().count, q);
+    const bool of_phase_alone = axis.max_taps() == 1 && axis.phase_count() > 1;
+    return tap < (of_phase_alone ? likely(count) : count);
 }
 
 } // namespace unstride
