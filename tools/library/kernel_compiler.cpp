@@ -79,6 +79,23 @@ Result<void> fill_cache_entry(const fs::path &entry, const Installation &install
     return {};
 }
 
+// An object of another function of as long a name, which is how it is called in the folder. Halide numbers
+// what it derives from a function by the name's hash, so that of another name the same code would not always
+// be the same bytes.
+Result<void> name_functions(const fs::path &folder, const std::string &function, const std::string &name) {
+    const fs::path object = folder / (function + ".o");
+    std::error_code error;
+    if (!fs::exists(object, error)) return {}; // the caller looks for the named one
+    auto bytes = read_file(object);
+    if (!bytes) return Error{bytes.error()};
+    for (std::size_t at = bytes->find(function); at != std::string::npos; at = bytes->find(function, at))
+        bytes->replace(at, function.size(), name);
+    if (auto written = write_file_atomically(folder / (name + ".o"), *bytes); !written) return written;
+    fs::remove(object, error);
+    if (error) return Error{fmt::format("cannot remove {}: {}", object.string(), error.message())};
+    return {};
+}
+
 } // namespace
 
 std::uint64_t CompiledKernel::identity() const {
@@ -126,6 +143,7 @@ Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Instal
     };
     kernel.from_cache = is_complete();
     if (!kernel.from_cache) {
+        const CompiledKernel unnamed{std::string(kernel.key.size(), '0')};
         const std::string target = request.target.halide_target + kernel_features;
         const auto jobs_for = [&](const fs::path &folder) {
             const auto job = [&](const char *generator, const std::string &function,
@@ -136,13 +154,21 @@ Result<CompiledKernel> compile_kernel(const KernelRequest &request, const Instal
                     {"emit", {"object"}},        {"parameters", generator_parameters(request)}};
             };
             auto jobs = nlohmann::json::array(
-                {job(compute_generator(request.record), kernel.compute_function(), target)});
+                {job(compute_generator(request.record), unnamed.compute_function(), target)});
             if (request.packs)
-                jobs.push_back(job("weight_packing", kernel.pack_function(), target + packing_features));
+                jobs.push_back(job("weight_packing", unnamed.pack_function(), target + packing_features));
             return jobs;
         };
         const auto architecture = architecture_of(request.target.instruction_set);
         const auto finish = [&](const fs::path &folder) -> Result<void> {
+            if (auto named = name_functions(folder, unnamed.compute_function(), kernel.compute_function());
+                !named)
+                return named;
+            if (request.packs) {
+                if (auto named = name_functions(folder, unnamed.pack_function(), kernel.pack_function());
+                    !named)
+                    return named;
+            }
             if (!prefetches(request.record) || !architecture) return {};
             const bool writes = std::holds_alternative<CpuChannelwise>(request.record.parameters);
             return set_prefetch_hint(folder / kernel.compute_object.filename(), *architecture,
