@@ -259,6 +259,16 @@ TEST(Decision, TheFastestBesideTheIncumbentLeads) {
     EXPECT_EQ(leader({rounds_of(100)}, 0), 0u);
 }
 
+TEST(Decision, TheDefaultServesWhereItIsFasterOrSmallerAndNoSlower) {
+    const Rounds chosen = rounds_of(100);
+    for (const bool packs_less : {false, true}) {
+        EXPECT_TRUE(default_serves(chosen, rounds_of(95), packs_less, 0.02));
+        EXPECT_EQ(default_serves(chosen, rounds_of(101), packs_less, 0.02), packs_less);
+        EXPECT_EQ(default_serves(chosen, rounds_of(99), packs_less, 0.02), packs_less);
+        EXPECT_FALSE(default_serves(chosen, rounds_of(105), packs_less, 0.02));
+    }
+}
+
 // Frequencies change; what counts is the time in units of what the processor could do at that time.
 TEST(Decision, DriftIsRelativeToThePeak) {
     const BaselineTiming before{rounds_of(100), std::vector<double>(8, 60)};

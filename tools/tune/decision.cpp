@@ -64,6 +64,11 @@ std::size_t leader(const std::vector<Rounds> &finalists, std::size_t incumbent) 
     return best;
 }
 
+bool default_serves(const Rounds &chosen, const Rounds &by_default, bool packs_less, double threshold) {
+    const Verdict found = verdict(paired_ratio(chosen, by_default), threshold);
+    return found == Verdict::faster || (packs_less && found == Verdict::tie);
+}
+
 double drift(const BaselineTiming &before, const BaselineTiming &after) {
     const bool by_peak = has_peaks(before) && has_peaks(after);
     return relative_time(after, by_peak) / relative_time(before, by_peak);

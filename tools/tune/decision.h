@@ -14,6 +14,11 @@ namespace unstride {
 // incumbent has rounds.
 std::size_t leader(const std::vector<Rounds> &finalists, std::size_t incumbent);
 
+// Whether the default is to be used instead of what was chosen, timed side by side: where it is faster, which
+// it may have become since, and where it packs fewer bytes of weights and what was chosen is not faster by
+// the threshold. Precondition: both have rounds.
+bool default_serves(const Rounds &chosen, const Rounds &by_default, bool packs_less, double threshold);
+
 // The default, timed alone.
 struct BaselineTiming {
     Rounds rounds;

@@ -329,10 +329,11 @@ Result<TuneResult> TimedTuning::decide(std::vector<Finalist> finalists, const Ba
     if (run_.interrupted()) return run_.result(TuneEnd::interrupted, "interrupted");
     const Finalist *chosen = finals.find(leader_wins(finals) ? finals.leading : finals.in_use);
     if (chosen == nullptr) return run_.result(TuneEnd::failed, "no finalist ran to its end");
-    // The default may have become a better one since another was chosen.
     const Finalist *base = finals.find(run_.default_schedule());
-    if (base != nullptr &&
-        verdict(paired_ratio(chosen->rounds, base->rounds), run_.settings().threshold) == Verdict::faster)
+    if (base != nullptr && default_serves(chosen->rounds, base->rounds,
+                                          run_.packed_bytes(base->candidate->schedule) <
+                                              run_.packed_bytes(chosen->candidate->schedule),
+                                          run_.settings().threshold))
         chosen = base;
     const bool changes = chosen->candidate->schedule != finals.in_use;
 

@@ -4,6 +4,7 @@
 
 #include "compiler/language/printer.h"
 #include "schedules/analytic_default.h"
+#include "tools/library/form.h"
 #include "tools/library/parallel.h"
 #include "tools/library/schedule_source.h"
 
@@ -255,6 +256,10 @@ void TuningRun::show(const char *step) {
     const auto left = std::chrono::duration_cast<std::chrono::seconds>(deadline() - Clock::now());
     progress.left = std::max(left, std::chrono::seconds(0));
     settings_.on_progress(progress);
+}
+
+std::int64_t TuningRun::packed_bytes(const ScheduleRecord &schedule) const {
+    return packed_weight_bytes(convolution_, schedule);
 }
 
 TuneResult TuningRun::result(TuneEnd end, std::string detail) const {

@@ -66,6 +66,9 @@ public:
 
     void show(const char *step);
 
+    // Bytes of weights that a schedule of the layer packs.
+    std::int64_t packed_bytes(const ScheduleRecord &schedule) const;
+
     // What is known so far, for the caller to complete.
     TuneResult result(TuneEnd end, std::string detail) const;
 
