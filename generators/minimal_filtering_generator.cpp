@@ -22,6 +22,7 @@
 #include "generators/tap_table.h"
 #include "schedules/cpu_filtering.h"
 #include "schedules/gpu_filtering.h"
+#include "schedules/window_prefetch.h"
 
 #include <Halide.h>
 
@@ -73,7 +74,8 @@ public:
                                             tiles};
         if (const auto *cpu = std::get_if<CpuFiltering>(&parameters.record.parameters)) {
             schedule_cpu_filtering(stages, convolution(), *cpu);
-            prefetch_weights();
+            if (cpu->prefetch) prefetch_weights();
+            if (cpu->prefetch_input) prefetch_windows(*cpu);
         } else {
             schedule_gpu_filtering(stages, std::get<GpuFiltering>(parameters.record.parameters));
         }
@@ -154,6 +156,29 @@ private:
         return std::equal(a.begin(), a.end(), b.begin(), [](const Rational &x, const Rational &y) {
             return x.magnitude() == y.magnitude();
         });
+    }
+
+    // Where the window of a tile begins in the input, which lies from 0 on.
+    Expr place_of_window(const Expr &tile) {
+        const std::array<Expr, 2> of_axes = {tile % tiles[0], tile / tiles[0] % tiles[1]};
+        Expr place = tile / (tiles[0] * tiles[1]) * input->dim(3).stride();
+        for (std::size_t axis = 0; axis < axes.size(); axis++) {
+            const auto dim = input->dim(static_cast<int>(axis) + 1);
+            place +=
+                (origin(axis, of_axes[axis]) + static_cast<int>(axes[axis]->window_begin)) * dim.stride();
+        }
+        return place;
+    }
+
+    // Fetches the windows of the next task ahead.
+    void prefetch_windows(const CpuFiltering &record) {
+        const TaskWindows windows = {record.task_tiles,
+                                     record.task_tiles / record.tiles,
+                                     static_cast<int>(axes[1]->matrices.points()),
+                                     outputs(0) * static_cast<int>(convolution().kernel_input_channels()),
+                                     input->dim(2).stride(),
+                                     [this](const Expr &tile) { return place_of_window(tile); }};
+        get_pipeline().add_custom_lowering_pass(new WindowPrefetch(weights_name, input_name, windows));
     }
 
     void define_window() {

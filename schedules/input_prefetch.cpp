@@ -39,7 +39,7 @@ private:
 
 } // namespace
 
-Stmt InputPrefetch::fetch_of(const Stmt &step) const {
+StepFetch InputPrefetch::fetch_of(const Stmt &step) const {
     FirstLoad load(input);
     step.accept(&load);
     if (!load.place.defined() || !load.innermost) return {};
@@ -59,7 +59,7 @@ Stmt InputPrefetch::fetch_of(const Stmt &step) const {
     const int share = static_cast<int>((numbers + *count - 1) / *count);
     const Expr tile = substitute(loops.back()->name, loops.back()->min, load.place);
     const int ahead = (least_ahead + numbers - 1) / numbers * numbers;
-    return prefetch_lines(input, tile + ahead + index * share, share);
+    return {prefetch_lines(input, tile + ahead + index * share, share), {}};
 }
 
 } // namespace unstride

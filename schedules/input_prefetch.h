@@ -23,7 +23,7 @@ public:
     InputPrefetch(std::string input, int numbers) : input(std::move(input)), numbers(numbers) {}
 
 protected:
-    Halide::Internal::Stmt fetch_of(const Halide::Internal::Stmt &step) const override;
+    StepFetch fetch_of(const Halide::Internal::Stmt &step) const override;
 
 private:
     const std::string input; // the tensor

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -92,7 +93,8 @@ struct CpuFiltering : FilterTile {
     bool merge_phases = false;
     // One task computes one block of output channels instead of all, and transforms its inputs for itself.
     bool split_blocks = false;
-    bool prefetch = false; // register tiles fetch the weights of the next point into cache
+    bool prefetch = false;       // register tiles fetch the weights of the next point into cache
+    bool prefetch_input = false; // and the windows that the next task transforms
     bool operator==(const CpuFiltering &) const = default;
 
     int block() const { return lanes * vectors; }
@@ -266,9 +268,10 @@ struct WeightPanel {
 WeightPanel weight_panel(const PhaseConvolution &layer, const ScheduleRecord &record);
 
 // Whether weights, pixels of the input or lines of the output are fetched ahead of their use, and the same
-// schedule with that: nothing where its family never does.
+// schedule with all that its family fetches, as far as that is accepted.
 bool prefetches(const ScheduleRecord &record);
-std::optional<ScheduleRecord> with_prefetch(ScheduleRecord record);
+ScheduleRecord with_prefetch(ScheduleRecord record,
+                             const std::function<bool(const ScheduleRecord &)> &accepts);
 
 // Packed weights of one group, innermost first; {1} where nothing is learned.
 std::vector<int> packed_extents(const PhaseConvolution &layer, const ScheduleRecord &record);
@@ -301,8 +304,8 @@ std::int64_t staged_bytes(const PhaseConvolution &layer, const ScheduleRecord &r
 // memory.
 bool streams_weights(const PhaseConvolution &layer, const TargetFacts &target);
 
-// Whether fetching ahead can pay: the weights are too many for the L2 cache as the schedule packs them, and
-// two panels are not; or the input or output that is fetched is larger than any.
+// Whether all that the schedule fetches ahead can pay: the weights are too many for the L2 cache as it packs
+// them, and two panels are not; the input or output is larger than any.
 bool may_prefetch(const PhaseConvolution &layer, const TargetFacts &target, const ScheduleRecord &record);
 
 // Why a record cannot be used for this layer and target, or nothing.

@@ -22,6 +22,19 @@ std::optional<std::string> violated_prefetch(const PhaseConvolution &layer, cons
         if (layer.layout == Layout::nhwc && layer.groups == 1) return std::nullopt;
         return "prefetch is for pixels that lie side by side: channels-last, one group";
     }
+    if (const auto *filtering = std::get_if<CpuFiltering>(&record.parameters)) {
+        if (filtering->prefetch_input) {
+            if (layer.layout != Layout::nhwc || layer.groups != 1)
+                return "prefetch_input is for pixels that lie side by side: channels-last, one group";
+            if (filtering->split_blocks) return "prefetch_input is for tasks of all blocks";
+            // Walks over the channels share the tiles (schedules/window_prefetch.h).
+            std::int64_t walks = layer.channels_per_output() / chain_channels(layer, *filtering);
+            for (const auto &axis : filtered_axes(layer, *filtering))
+                walks *= axis->matrices.points();
+            if (walks < filtering->tiles) return "prefetch_input is for tasks of more walks than tiles";
+        }
+        if (!filtering->prefetch) return std::nullopt;
+    }
     if (weight_panel(layer, record).tiles > 1) return std::nullopt;
     return "prefetch is for tasks of several tiles, whose number is known";
 }
@@ -200,13 +213,6 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
                 "a block of {} channels does not hold the {} of all phases, nor whole phases of "
                 "a single axis that all read the same inputs",
                 r.block(), channels);
-        for (const auto &axis : axes) {
-            for (std::size_t q = 0; q < axis->shift.size(); q++) {
-                for (std::int64_t p = 0; p < axis->matrices.points(); p++)
-                    if (!axis->multiplies(static_cast<std::int64_t>(q), p))
-                        return "phases of unequal windows are not merged";
-            }
-        }
     }
     if (r.stage_lanes > 1 && (layer.channels_per_output() % r.unroll != 0 || r.unroll % r.stage_lanes != 0))
         return "stage_lanes must divide unroll, and unroll the input channels";

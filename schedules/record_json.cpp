@@ -47,7 +47,8 @@ constexpr auto cpu_filtering_fields = std::tuple{std::pair{"tile_x", &CpuFilteri
                                                  std::pair{"chain", &CpuFiltering::chain},
                                                  std::pair{"merge_phases", &CpuFiltering::merge_phases},
                                                  std::pair{"split_blocks", &CpuFiltering::split_blocks},
-                                                 std::pair{"prefetch", &CpuFiltering::prefetch}};
+                                                 std::pair{"prefetch", &CpuFiltering::prefetch},
+                                                 std::pair{"prefetch_input", &CpuFiltering::prefetch_input}};
 constexpr auto cpu_channelwise_fields = std::tuple{
     std::pair{"lanes", &CpuChannelwise::lanes}, std::pair{"lanes_along_x", &CpuChannelwise::lanes_along_x},
     std::pair{"unroll_phases", &CpuChannelwise::unroll_phases}, std::pair{"rows", &CpuChannelwise::rows},

@@ -46,12 +46,11 @@ private:
     std::vector<ScheduleRecord> points_;
 
     bool worthy(const ScheduleRecord &record) const { return !unworthy(layer_, target_, record, threads_); }
-    // Where fetching weights ahead may pay, schedules do: twice as many points would halve what a search sees
+    // Where fetching ahead may pay, schedules do: twice as many points would halve what a search sees
     // of all others. What a database knows is tried as it is.
     void offer(const ScheduleRecord &record) {
         if (!worthy(record)) return;
-        const auto ahead = with_prefetch(record);
-        const ScheduleRecord &point = ahead && worthy(*ahead) ? *ahead : record;
+        const ScheduleRecord point = with_prefetch(record, [&](const auto &ahead) { return worthy(ahead); });
         if (point != first_) points_.push_back(point);
     }
 

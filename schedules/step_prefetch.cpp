@@ -25,11 +25,15 @@ Expr StepPrefetch::by_loops(Expr place) const {
 Stmt StepPrefetch::visit(const For *op) {
     loops.push_back(op);
     Stmt body = mutate(op->body);
-    const Stmt fetch = op->for_type == ForType::Serial ? fetch_of(op->body) : Stmt();
+    const StepFetch fetch = op->for_type == ForType::Serial ? fetch_of(op->body) : StepFetch();
     loops.pop_back();
-    if (fetch.defined()) body = begin_with(fetch, body);
+    if (fetch.stmt.defined()) body = begin_with(fetch.stmt, body);
     if (body.same_as(op->body)) return op;
-    return For::make(op->name, op->min, op->extent, op->for_type, op->partition_policy, op->device_api, body);
+    Stmt result =
+        For::make(op->name, op->min, op->extent, op->for_type, op->partition_policy, op->device_api, body);
+    for (auto name = fetch.before_loop.rbegin(); name != fetch.before_loop.rend(); ++name)
+        result = LetStmt::make(name->first, name->second, result);
+    return result;
 }
 
 Stmt StepPrefetch::visit(const LetStmt *op) {

@@ -44,7 +44,7 @@ std::optional<std::int64_t> stride_of(const Expr &place, const For &loop) {
 
 } // namespace
 
-Stmt WeightPrefetch::fetch_of(const Stmt &step) const {
+StepFetch WeightPrefetch::fetch_of(const Stmt &step) const {
     WeightLoads loads(weights);
     step.accept(&loads);
     if (loads.places.empty() || !loads.innermost) return {};
@@ -83,7 +83,7 @@ Stmt WeightPrefetch::fetch_of(const Stmt &step) const {
     }
     if (is_const_one(simplify(tiles))) return {};
     place += tile * (share * steps);
-    return prefetch_lines(weights, place, share);
+    return {prefetch_lines(weights, place, share), {}};
 }
 
 } // namespace unstride

@@ -25,7 +25,7 @@ public:
         : weights(std::move(weights)), panel(panel) {}
 
 protected:
-    Halide::Internal::Stmt fetch_of(const Halide::Internal::Stmt &step) const override;
+    StepFetch fetch_of(const Halide::Internal::Stmt &step) const override;
 
 private:
     const std::string weights; // the tensor

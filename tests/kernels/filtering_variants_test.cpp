@@ -39,6 +39,8 @@ const Case cases[] = {
      {3, 2}},
     {"input(f32, 1x11x13x33) | transposed_conv(1, kernel=6, stride=3, pad=1) | bias | tanh", {2, 3}},
     {"input(f32, 1x12x9x48) | transposed_conv(4, kernel=4x2, stride=2, groups=2) | bias", {1, 3}},
+    {"input(f32, 2x14x17x28) | transposed_conv(1, kernel=7, stride=3, pad=3, output_pad=2) | bias", {2, 2}},
+    {"input(f32, 1x13x12x24) | transposed_conv(3, kernel=3, stride=2) | relu", {2, 2}, 0, false, false, 8},
     {"input(f32, 1x190x48) | transposed_conv(2, kernel=8, stride=4, pad=2) | bias", {3, 1}},
     {"input(f32, 2x57x36) | transposed_conv(1, kernel=160, stride=40) | bias | tanh", {2, 1}, 1},
     {"input(f32, 1x33x20) | transposed_conv(2, kernel=96, stride=48, pad=48) | scale | bias", {2, 1}, 2},

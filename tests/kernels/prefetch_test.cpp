@@ -53,6 +53,13 @@ CpuFiltering filtering(const FilterTile &tile, int strip = 0) {
     return record;
 }
 
+CpuFiltering windows(const FilterTile &tile, int chain = 0) {
+    CpuFiltering record = filtering(tile);
+    record.merge_phases = record.prefetch_input = true;
+    record.chain = chain;
+    return record;
+}
+
 CpuFiltering split(const FilterTile &tile) {
     CpuFiltering record = filtering(tile);
     record.split_blocks = true;
@@ -77,8 +84,9 @@ CpuChannelwise channelwise(bool lanes_along_x) {
 }
 
 // Phases of as many taps and of different numbers, one and three axes, groups; both axes filtered and one,
-// a block a task, and channels first; one block of columns and several; moves, learned weights and filters,
-// in vectors of channels, also overlapping ones, and of outputs.
+// a block a task, and channels first, and windows of merged phases, also where these take unequal taps; one
+// block of columns and several; moves, learned weights and filters, in vectors of channels, also overlapping
+// ones, and of outputs.
 const Case cases[] = {
     {"input(f32, 2x11x13x24) | transposed_conv(40, kernel=4, stride=2, pad=1) | bias", direct(2, 2, 1, 0, 2)},
     {"input(f32, 1x12x14x16) | transposed_conv(48, kernel=3, stride=2, groups=2) | relu",
@@ -90,6 +98,9 @@ const Case cases[] = {
     {"input(f32, 1x14x11x32) | conv(32, kernel=3x2, pad=1) | bias", filtering({1, 2})},
     {"input(f32, 2x12x13x24) | transposed_conv(72, kernel=4, stride=2, pad=1) | bias", split({3, 3})},
     {"input(f32, 1x32x21x34, layout=nchw) | conv(32, kernel=3, pad=1)", filtering({2, 2}, 16)},
+    {"input(f32, 2x17x19x40) | transposed_conv(1, kernel=4, stride=2, pad=1) | bias", windows({3, 2})},
+    {"input(f32, 1x14x11x36) | transposed_conv(2, kernel=3, stride=2)", windows({2, 2}, 12)},
+    {"input(f32, 3x37x24) | conv(4, kernel=3, pad=1) | bias", windows({2, 1})},
     {"input(f32, 2x13x15x24) | transposed_conv(3, kernel=4, stride=2, pad=1) | bias", columns(3, 4, 4)},
     {"input(f32, 1x9x11x20) | transposed_conv(1, kernel=9, stride=2, pad=4, output_pad=1)", columns(1, 3, 5)},
     {"input(f32, 2x7x9x80) | pixel_shuffle(2) | relu", channelwise(false)},
@@ -102,6 +113,7 @@ ScheduleRecord schedule_of(const Case &one, const PhaseConvolution &layer, const
         [&](auto record) -> ScheduleRecord {
             record.lanes = facts.vector_lanes;
             record.prefetch = true;
+            if constexpr (requires { record.prefetch_input; }) record.prefetch = !record.prefetch_input;
             if constexpr (requires { record.stage_lanes; })
                 if (facts.multiply_by_lane && layer.layout == Layout::nhwc)
                     record.stage_lanes = record.unroll = 4;

@@ -40,7 +40,8 @@ const std::set<std::string> halide_families = {"channelwise.h",
                                                "output_prefetch.h",
                                                "prefetch_line.h",
                                                "step_prefetch.h",
-                                               "weight_prefetch.h"};
+                                               "weight_prefetch.h",
+                                               "window_prefetch.h"};
 
 // What an include names, up to its first slash; empty for the standard library and files beside the includer.
 std::string root_of(const std::string &included, bool quoted) {

@@ -47,6 +47,10 @@ protected:
         values[op->name] = static_cast<int>(number(op->value));
         op->body.accept(this);
     }
+    void visit(const Halide::Internal::IfThenElse *op) override {
+        using namespace Halide::Internal;
+        if (is_const_one(simplify(substitute(values, op->condition)))) op->then_case.accept(this);
+    }
     void visit(const Halide::Internal::Call *op) override {
         ASSERT_TRUE(op->is_intrinsic(Halide::Internal::Call::prefetch));
         EXPECT_EQ(op->args[0].as<Halide::Internal::Variable>()->name, tensor);

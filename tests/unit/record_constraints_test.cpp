@@ -223,10 +223,17 @@ TEST(Constraints, CpuFilteringOfMergedPhases) {
     tile.merge_phases = true;
     const Violations<CpuFiltering> check(chain, "avx512", tile);
     check.expect("does not hold the 12 of all phases", [](CpuFiltering &r) { r.lanes = 8; });
-    check.expect_for("input(f32, 1x32x32x64) | transposed_conv(3, kernel=3, stride=2)", "unequal windows");
     check.expect_for("input(f32, 1x32x32x64) | transposed_conv(3, kernel=4, stride=2) | add", "added to");
     check.expect_for("input(f32, 1x64x32x32, layout=nchw) | transposed_conv(3, kernel=4, stride=2)",
                      "channels-last");
+    check.expect("tasks of more walks", [](CpuFiltering &r) { // 3 points by 1 output
+        r = {{2, 1}, 16, 1, 14, 84};
+        r.merge_phases = r.prefetch_input = true;
+    });
+    // Phases of fewer taps than others take part at every point.
+    EXPECT_EQ(violated_constraint(lowered("input(f32, 1x32x32x64) | transposed_conv(3, kernel=3, stride=2)"),
+                                  facts("avx512"), {tile}),
+              std::nullopt);
     EXPECT_EQ(channels_of_blocks(lowered(chain), tile), 12);
     EXPECT_EQ(packed_extents(lowered(chain), {tile}), (std::vector<int>{16, 64, 4, 4, 1, 1, 1}));
 }

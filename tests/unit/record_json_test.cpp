@@ -67,12 +67,13 @@ TEST(Record, RefusesBadJson) {
 }
 
 TEST(Record, ReadsAMissingFieldAsOff) {
-    CpuFiltering record{{3, 2}, 8, 5, 6, 7, 9, 4, 16, 12, true, true, true};
+    CpuFiltering record{{3, 2}, 8, 5, 6, 7, 9, 4, 16, 12, true, true, true, true};
     nlohmann::json json = to_json({record});
     json.erase("prefetch");
+    json.erase("prefetch_input");
     json.erase("chain");
     json.erase("split_blocks");
-    record.prefetch = record.split_blocks = false;
+    record.prefetch = record.prefetch_input = record.split_blocks = false;
     record.chain = 0;
     std::string error;
     EXPECT_EQ(record_from_json(json, &error), ScheduleRecord{record}) << error;

@@ -253,6 +253,15 @@ TEST(SearchSpace, LeavesOutWhatArithmeticRulesOut) {
     merged.merge_phases = true;
     const std::string three = "1x128x128x128) | transposed_conv(3, kernel=4, stride=2, pad=1)";
     EXPECT_EQ(reason(three, "avx512", {merged}), "");
+    // Windows that stay in cache are not fetched ahead, nor those of many products.
+    merged.prefetch_input = true;
+    expect("fetched ahead", reason(three, "avx512", {merged}));
+    EXPECT_EQ(reason("1x256x256x128) | transposed_conv(3, kernel=4, stride=2, pad=1)", "avx512", {merged}),
+              "");
+    const CpuFiltering apart{{3, 3}, 16, 4, 6, 84, 1, 1, 0, 0, false, false, false, true};
+    expect("fetched ahead",
+           reason("1x256x256x128) | transposed_conv(64, kernel=4, stride=2, pad=1)", "avx512", {apart}));
+    merged.prefetch_input = false;
     merged.vectors = 3;
     merged.tiles = 6;
     expect("saves hardly any vectors",

@@ -39,16 +39,17 @@ std::string date_now() {
     return {text, length};
 }
 
-// What to try first: what is in use, the same with weights fetched ahead, the best of the form that the
+// What to try first: what is in use, the same with what it can fetch ahead, the best of the form that the
 // default does not have, and what was chosen for other layers as far as it suits this one.
 std::vector<ScheduleRecord> schedules_to_begin_with(const KnownRecords &known, const PhaseConvolution &layer,
                                                     const TargetFacts &facts, int threads) {
     std::vector<ScheduleRecord> first;
     if (known.incumbent && !violated_constraint(layer, facts, *known.incumbent)) {
         first.push_back(*known.incumbent);
-        const auto ahead = with_prefetch(*known.incumbent);
-        if (ahead && *ahead != *known.incumbent && !unworthy(layer, facts, *ahead, threads))
-            first.push_back(*ahead);
+        const ScheduleRecord ahead = with_prefetch(*known.incumbent, [&](const ScheduleRecord &record) {
+            return !unworthy(layer, facts, record, threads);
+        });
+        if (ahead != *known.incumbent) first.push_back(ahead);
     }
     if (!layer.depthwise()) {
         const FormChoice choice = choose_form(layer, facts);
