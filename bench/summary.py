@@ -265,9 +265,11 @@ def provenance(source):
         f"{width['threads']} thread(s): {width['bytes_per_s'] / 1e9:.1f} GB/s copying in {width['level']}"
         for width in source.get("bandwidths", [])
     ]
+    short = protocol.get("rounds_of_short_calls")
     lines.append(
-        f"{protocol['rounds']} interleaved rounds of {protocol['samples_per_round']} samples of at "
-        f"least {protocol['sample_s'] * 1e3:g} ms"
+        f"{protocol['rounds']} interleaved rounds"
+        + (f", {short} where a call takes less than 1 ms," if short else "")
+        + f" of {protocol['samples_per_round']} samples of at least {protocol['sample_s'] * 1e3:g} ms"
     )
     if "noise_floor" in source:
         lines.append(

@@ -109,7 +109,7 @@ class FakeRivals(Folder):
         rows = self.rows(self.drive(rivals=[("fake", fake("right"))]))
         row = rows["fake"]
         self.assertEqual(row["status"], "ok")
-        self.assertEqual([len(samples) for samples in row["samples_ns"]], [2, 2])
+        self.assertEqual([len(samples) for samples in row["samples_ns"]], [2] * 8)  # rounds of a short call
         self.assertGreater(row["est_ns"], 0.5e6)  # it sleeps that long
         self.assertEqual(row["contender"]["implementation"], "pretending")
         self.assertGreater(row["process_peak_bytes"], 1 << 20)
@@ -463,14 +463,14 @@ class Summary(unittest.TestCase):
 class Rounds(unittest.TestCase):
     """Rounds of contenders that note the number of each, with a host that takes processors away."""
 
-    def rounds_kept(self, stolen):
+    def rounds_kept(self, stolen, call_ns=2e6):
         run = object.__new__(measurement.Measurement)
         run.options = types.SimpleNamespace(rounds=3)
         run.processors, run.random, run.stolen = [0], random.Random(1), []
         run.budget = budget.Budget(None)
         run.start_support = lambda *_: unittest.mock.Mock()
         run.probe = lambda *_: None
-        run.sample = lambda contender: contender.rounds.append(len(run.stolen))
+        run.sample = lambda contender: contender.rounds.append([call_ns, call_ns + len(run.stolen)])
         contenders = [measurement.Contender(name, []) for name in ("a", "b")]
         for contender in contenders:
             contender.process = True
@@ -478,7 +478,7 @@ class Rounds(unittest.TestCase):
         run.sample_round = lambda alive, *_: ([run.sample(one) for one in alive], next(shares))[1]
         run.sample_rounds(contenders, 1, float("inf"))
         self.assertEqual(contenders[0].rounds, contenders[1].rounds)
-        return contenders[0].rounds
+        return [samples[1] - call_ns for samples in contenders[0].rounds]
 
     def test_quiet_rounds_are_all_there_are(self):
         self.assertEqual(self.rounds_kept([0, 0.04, 0]), [0, 1, 2])
@@ -488,6 +488,10 @@ class Rounds(unittest.TestCase):
 
     def test_of_disturbed_rounds_the_quietest_are_kept(self):
         self.assertEqual(self.rounds_kept([0.3, 0.5, 0.2, 0.9, 0, 0.4]), [0, 2, 4])
+
+    def test_short_calls_have_more_rounds(self):
+        self.assertEqual(self.rounds_kept([0] * 12, call_ns=1e5), list(range(12)))
+        self.assertEqual(len(self.rounds_kept([0.5] + [0] * 12, call_ns=1e5)), 12)
 
     def test_the_system_tells_what_was_stolen(self):
         self.assertGreaterEqual(processors.stolen_seconds([0]), 0)
