@@ -230,6 +230,16 @@ TEST(Constraints, CpuFilteringOfMergedPhases) {
         r = {{2, 1}, 16, 1, 14, 84};
         r.merge_phases = r.prefetch_input = true;
     });
+    const auto apart = [](const std::string &layer, bool split) {
+        CpuFiltering record{{3, 3}, 16, 1, 6, 84};
+        record.split_blocks = split;
+        record.prefetch_input = true;
+        return violated_constraint(lowered(layer), facts("avx512"), {record}).value_or("");
+    };
+    const std::string wide = "input(f32, 1x32x32x64) | transposed_conv(64, kernel=4, stride=2, pad=1";
+    EXPECT_EQ(apart(wide + ")", false), "");
+    EXPECT_NE(apart(wide + ")", true).find("tasks of all blocks"), std::string::npos);
+    EXPECT_NE(apart(wide + ", groups=2)", false).find("one group"), std::string::npos);
     // Phases of fewer taps than others take part at every point.
     EXPECT_EQ(violated_constraint(lowered("input(f32, 1x32x32x64) | transposed_conv(3, kernel=3, stride=2)"),
                                   facts("avx512"), {tile}),
