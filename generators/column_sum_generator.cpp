@@ -9,6 +9,9 @@
 // columns can: 81 for one channel and kernel 9, 48 for three and kernel 4. The products are as many as in the
 // direct form; what is added is one addition a column, small against the input channels that each one sums.
 // Columns live in the cache of one task, a few rows at a time; no column buffer of the whole image exists.
+//
+// Where even the columns are too few, vectors may be of input channels instead: every lane sums the products
+// of some of them, and the lanes of a column are summed last.
 #include "generators/elementwise.h"
 #include "generators/layer_generator.h"
 #include "generators/tap_table.h"
@@ -27,7 +30,6 @@ public:
     void generate() {
         const PhaseConvolution &conv = convolution();
         const std::vector<const PhaseAxis *> axes = axes_from_x(conv);
-        const int block = std::get<CpuColumns>(parameters.record.parameters).block();
         const std::vector<Expr> extents = spatial_extents(*input, axes.size());
 
         // Columns of pixels outside the tensor are zero: of rows outside none is computed; within a row, a
@@ -35,18 +37,23 @@ public:
         std::vector<Var> at = {l};
         at.insert(at.end(), vars->x.begin(), vars->x.end());
         at.push_back(vars->n);
-        RDom r(0, static_cast<int>(conv.channels_per_output()), "r");
+        RDom r(0, static_cast<int>(conv.channels_per_output()) / lanes(), "r");
         ci = r.x;
-        std::vector<Expr> pixel = {ci};
-        for (std::size_t axis = 0; axis < axes.size(); axis++) {
-            if (axis > 0) r.where(0 <= vars->x[axis] && vars->x[axis] < extents[axis]);
-            pixel.push_back(clamp(vars->x[axis], 0, extents[axis] - 1));
+        // Where tiles take few cycles, those inside have a loop of their own that neither clamps nor clears.
+        const auto mostly = [&](const Expr &expr) { return record().across_channels ? likely(expr) : expr; };
+        std::vector<Expr> position = {clamp(mostly(vars->x[0]), 0, extents[0] - 1)};
+        for (std::size_t axis = 1; axis < axes.size(); axis++) {
+            r.where(0 <= vars->x[axis] && vars->x[axis] < extents[axis]);
+            position.push_back(clamp(vars->x[axis], 0, extents[axis] - 1));
         }
-        pixel.push_back(vars->n);
         product(at) = 0.0f;
-        product(at) += (*weights)(l % block, ci, l / block) * activate(conv.prologue, (*input)(pixel));
-        column(at) = select(0 <= vars->x[0] && vars->x[0] < extents[0],
-                            product(std::vector<Expr>(at.begin(), at.end())), 0.0f);
+        if (record().across_channels) {
+            multiply_lanes(at, position);
+        } else {
+            product(at) += weight(ci) * pixel(ci, position);
+        }
+        const std::vector<Expr> place(at.begin(), at.end());
+        column(at) = select(mostly(0 <= vars->x[0]) && mostly(vars->x[0] < extents[0]), product(place), 0.0f);
 
         const ChannelParameters rows = this->rows();
         Expr value = rows.has_folded_bias() ? rows.folded_bias(*vars) : Expr(0.0f);
@@ -57,15 +64,45 @@ public:
     }
 
     void schedule() {
-        schedule_cpu_columns({*output, sum, column, product, *vars, l, ci}, convolution(),
-                             std::get<CpuColumns>(parameters.record.parameters));
+        schedule_cpu_columns({*output, sum, column, product, lane_product, held, *vars, l, channel, ci, lane},
+                             convolution(), record());
         prefetch_input();
     }
 
 private:
-    Func product{"product"}, column{"column"}, sum{"sum"};
-    Var l{"l"};
-    RVar ci;
+    Func held{"held"}, lane_product{"lane_product"}, product{"product"}, column{"column"}, sum{"sum"};
+    Var l{"l"}, channel{"channel"};
+    RVar ci, lane;
+
+    const CpuColumns &record() const { return std::get<CpuColumns>(parameters.record.parameters); }
+    int lanes() const { return record().across_channels ? record().lanes : 1; } // input channels of a step
+
+    // Of column l for an input channel.
+    Expr weight(const Expr &channel) const {
+        return (*weights)(l % record().block(), channel, l / record().block());
+    }
+
+    // What is multiplied: a channel of the pixel at `position`.
+    Expr pixel(const Expr &channel, const std::vector<Expr> &position) {
+        std::vector<Expr> place = {channel};
+        place.insert(place.end(), position.begin(), position.end());
+        place.push_back(vars->n);
+        return activate(convolution().prologue, (*input)(place));
+    }
+
+    // Adds to the product at `at` those of vectors of channels.
+    void multiply_lanes(const std::vector<Var> &at, const std::vector<Expr> &position) {
+        held(channel, l) = weight(channel);
+        std::vector<Var> of_lane = at;
+        of_lane.insert(of_lane.begin(), channel);
+        lane_product(of_lane) = 0.0f;
+        const Expr multiplied = channel + lanes() * ci;
+        lane_product(of_lane) += held(multiplied, l) * pixel(multiplied, position);
+        lane = RDom(0, lanes(), "lane").x;
+        std::vector<Expr> place = {lane};
+        place.insert(place.end(), at.begin(), at.end());
+        product(at) += lane_product(place);
+    }
 
     // Adds to *value the columns of all taps of axes `axis` .. 0; `slot` and `position` say where the outer
     // axes' taps lie, `exists` whether the output's phases have them.

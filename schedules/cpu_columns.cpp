@@ -3,6 +3,8 @@
 //
 // A task walks down its rows of outputs and computes every row of columns once (a sliding window). All phases
 // of a row of outputs are made from the same rows of columns.
+//
+// Across channels the vectors of a register tile are one for each of `vectors` columns and tile_x pixels.
 #include "schedules/cpu_columns.h"
 
 #include "schedules/cpu_tasks.h"
@@ -84,10 +86,7 @@ void schedule_cpu_columns(const ColumnSumStages &stages, const PhaseConvolution 
         .store_at(output, fused)
         .compute_at(output, row)
         .split(x, tile, pixel, record.tile_x, TailStrategy::RoundUp)
-        .split(l, block, lane, record.block(), TailStrategy::RoundUp)
-        .vectorize(lane, record.lanes)
-        .unroll(lane)
-        .unroll(pixel);
+        .split(l, block, lane, record.block(), TailStrategy::RoundUp);
     std::vector<VarOrRVar> loops = {lane, pixel};
     if (record.blocks_outermost) {
         loops.insert(loops.end(), {tile, block});
@@ -97,15 +96,35 @@ void schedule_cpu_columns(const ColumnSumStages &stages, const PhaseConvolution 
     for (std::size_t axis = 1; axis < vars.x.size(); axis++)
         loops.push_back(vars.x[axis]);
     column.reorder(loops);
-    product.compute_at(column, record.blocks_outermost ? tile : block)
+    const Var tile_loop = record.blocks_outermost ? tile : block;
+    product.compute_at(column, tile_loop)
         .bound_extent(l, record.block())
         .align_bounds(l, record.block())
-        .bound_extent(x, record.tile_x)
-        .vectorize(l, record.lanes)
-        .unroll(l)
-        .unroll(x);
-    product.update().reorder(l, x, stages.ci).vectorize(l, record.lanes).unroll(l).unroll(x);
-    if (record.unroll > 1) product.update().unroll(stages.ci, record.unroll);
+        .bound_extent(x, record.tile_x);
+    Halide::Stage products = product.update();
+    if (record.across_channels) {
+        column.vectorize(lane).unroll(pixel);
+        // Of all columns and pixels at once: every shuffle brings lanes of two vectors together.
+        product.vectorize(l).vectorize(x);
+        products.reorder(stages.lane, l, x).atomic().vectorize(stages.lane).vectorize(l).vectorize(x);
+        Func lane_product = stages.lane_product, held = stages.held;
+        lane_product.compute_at(column, tile_loop)
+            .bound_extent(stages.channel, record.lanes)
+            .bound_extent(l, record.block())
+            .align_bounds(l, record.block())
+            .bound_extent(x, record.tile_x)
+            .vectorize(stages.channel)
+            .unroll(l)
+            .unroll(x);
+        products = lane_product.update();
+        products.reorder(stages.channel, l, x, stages.ci).vectorize(stages.channel).unroll(l).unroll(x);
+        held.compute_at(output, fused);
+    } else {
+        column.vectorize(lane, record.lanes).unroll(lane).unroll(pixel);
+        product.vectorize(l, record.lanes).unroll(l).unroll(x);
+        products.reorder(l, x, stages.ci).vectorize(l, record.lanes).unroll(l).unroll(x);
+    }
+    if (record.unroll > 1) products.unroll(stages.ci, record.unroll);
 }
 
 } // namespace unstride

@@ -218,6 +218,19 @@ bool has_long_activation(const PhaseConvolution &layer) {
     });
 }
 
+// All vectors of a pixel's channels, where they are few enough for a step's body.
+int unrolled_vectors(const PhaseConvolution &layer, int lanes) {
+    const std::int64_t steps = layer.channels_per_output() / lanes;
+    return steps >= 1 && steps <= 16 ? static_cast<int>(steps) : 1;
+}
+
+// Of a register tile across channels. Tiles follow each other without a loop between them, so that none waits
+// for its own sums; halving the lanes of two sums takes two shuffles and an addition.
+double across_channels_cycles(double sums, double loads, double steps, int lanes) {
+    const double halvings = sums * (lanes - 1) / lanes;
+    return steps * std::max(sums / 2, loads / 1.33) + 1.5 * halvings + 4;
+}
+
 Choice<CpuColumns> best_columns(const PhaseConvolution &layer, const TargetFacts &target) {
     Choice<CpuColumns> best;
     const double channels = static_cast<double>(layer.channels_per_output());
@@ -253,20 +266,35 @@ Choice<CpuColumns> best_columns(const PhaseConvolution &layer, const TargetFacts
     const double sums = static_cast<double>(planes(layer) * planned_outputs(layer.x()) * height) *
                         static_cast<double>(layer.kernel_output_channels()) * taps_of_all_phases(layer);
 
+    const auto offer = [&](const CpuColumns &tile, double cycles) {
+        const double tiles = static_cast<double>(divide_up(column_count(layer), tile.block())) *
+                             std::ceil(width / tile.tile_x) * rows * volume;
+        best.offer(tile, tiles * cycles + 0.7 * sums);
+    };
     // Ties go to fewer lanes: of few columns a narrow vector computes as many.
     for (int lanes = std::min(4, target.vector_lanes); lanes <= target.vector_lanes; lanes *= 2) {
-        for (int vectors = 1; vectors <= 6; vectors++) {
-            for (int tile_x = 1; tile_x <= 12; tile_x++) {
+        for (int tile_x = 1; tile_x <= 12; tile_x++) {
+            for (int vectors = 1; vectors <= 6; vectors++) {
                 CpuColumns tile = task;
                 tile.lanes = lanes;
                 tile.vectors = vectors;
                 tile.tile_x = tile_x;
                 if (violated_constraint(layer, target, {tile})) continue;
-                const double blocks = static_cast<double>(divide_up(column_count(layer), tile.block()));
-                const double products =
-                    blocks * std::ceil(width / tile_x) * rows * volume *
-                    (channels * step_cycles(target, vectors, tile_x) + tile_overhead(2 * vectors * tile_x));
-                best.offer(tile, products + 0.7 * sums);
+                offer(tile,
+                      channels * step_cycles(target, vectors, tile_x) + tile_overhead(2 * vectors * tile_x));
+            }
+        }
+        for (int tile_x = 1; tile_x <= 4; tile_x *= 2) {
+            for (int vectors = 1; vectors <= 8; vectors *= 2) {
+                CpuColumns tile = task;
+                tile.across_channels = true;
+                tile.lanes = lanes;
+                tile.vectors = vectors;
+                tile.tile_x = tile_x;
+                tile.unroll = unrolled_vectors(layer, lanes);
+                if (violated_constraint(layer, target, {tile})) continue;
+                offer(tile,
+                      across_channels_cycles(vectors * tile_x, vectors + tile_x, channels / lanes, lanes));
             }
         }
     }

@@ -61,9 +61,11 @@ struct CpuColumns {
     bool blocks_outermost = false;
     int output_lanes = 1;  // outputs of one phase whose sums and epilogue are computed as a vector
     bool prefetch = false; // register tiles fetch the next tile's pixels into cache
+    // Vectors are of input channels, one for each column; their lanes are summed at the end of a tile.
+    bool across_channels = false;
     bool operator==(const CpuColumns &) const = default;
 
-    int block() const { return lanes * vectors; }
+    int block() const { return across_channels ? vectors : lanes * vectors; } // columns
 };
 
 // A tile of minimal filtering (compiler/lowering/minimal_filtering.h): outputs of every phase on the last two

@@ -18,7 +18,9 @@ std::optional<std::string> violated_lanes(const TargetFacts &target, int lanes) 
 
 std::optional<std::string> violated_prefetch(const PhaseConvolution &layer, const ScheduleRecord &record) {
     if (!prefetches(record) || std::holds_alternative<CpuChannelwise>(record.parameters)) return std::nullopt;
-    if (std::holds_alternative<CpuColumns>(record.parameters)) {
+    if (const auto *columns = std::get_if<CpuColumns>(&record.parameters)) {
+        // The caches' own prefetchers follow one stream of whole pixels: 0.97 to 1.01 times as fast.
+        if (columns->across_channels) return "across_channels reads pixels in order and fetches none ahead";
         if (layer.layout == Layout::nhwc && layer.groups == 1) return std::nullopt;
         return "prefetch is for pixels that lie side by side: channels-last, one group";
     }
@@ -122,6 +124,18 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
         (r.output_lanes & (r.output_lanes - 1)) != 0)
         return fmt::format("output_lanes must be a power of two up to {}, got {}", target.vector_lanes,
                            r.output_lanes);
+    if (r.across_channels) {
+        if (layer.layout != Layout::nhwc) return "across_channels is for channels-last tensors";
+        if (column_count(layer) > 8)
+            return fmt::format("across_channels is for up to 8 columns a pixel, the layer has {}",
+                               column_count(layer));
+        if (r.lanes < 2) return "a vector has at least 2 lanes";
+        if (layer.channels_per_output() % r.lanes != 0)
+            return fmt::format("vectors of {} lanes do not divide {} input channels", r.lanes,
+                               layer.channels_per_output());
+        if (r.vectors > 8 || (r.vectors & (r.vectors - 1)) != 0)
+            return fmt::format("across_channels takes 1, 2, 4 or 8 vectors, got {}", r.vectors);
+    }
     // Each pixel, clamped to the image, has an address of its own: more of them spill (9 pixels of 3 vectors
     // ran at half the speed of 7).
     if (r.tile_x > 8) return fmt::format("tile_x must be at most 8, got {}", r.tile_x);

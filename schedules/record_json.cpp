@@ -34,7 +34,8 @@ constexpr auto cpu_columns_fields = std::tuple{std::pair{"lanes", &CpuColumns::l
                                                std::pair{"unroll", &CpuColumns::unroll},
                                                std::pair{"blocks_outermost", &CpuColumns::blocks_outermost},
                                                std::pair{"output_lanes", &CpuColumns::output_lanes},
-                                               std::pair{"prefetch", &CpuColumns::prefetch}};
+                                               std::pair{"prefetch", &CpuColumns::prefetch},
+                                               std::pair{"across_channels", &CpuColumns::across_channels}};
 constexpr auto cpu_filtering_fields = std::tuple{std::pair{"tile_x", &CpuFiltering::tile_x},
                                                  std::pair{"tile_y", &CpuFiltering::tile_y},
                                                  std::pair{"lanes", &CpuFiltering::lanes},

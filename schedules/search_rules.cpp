@@ -247,15 +247,24 @@ Reason unworthy_of(const PhaseConvolution &layer, const TargetFacts &target, con
     const auto x = outputs(layer.x());
     return first_of(
         [&] {
-            const double narrowest = kept(columns, std::min(4, target.vector_lanes));
+            const double narrowest = kept(columns, r.across_channels ? 1 : std::min(4, target.vector_lanes));
             return wasteful(kept(columns, r.block()), narrowest);
         },
-        [&] { return needlessly_narrow(columns, target, r.lanes); },
-        [&] {
-            return slow_tile(target, r.vectors, r.tile_x, divide_up(columns, r.lanes),
-                             useful(x, most_tile_x) + layer.x().halo());
+        [&]() -> Reason {
+            // Shorter vectors of channels have fewer lanes to sum.
+            if (!r.across_channels) return needlessly_narrow(columns, target, r.lanes);
+            const std::int64_t steps = layer.channels_per_output() / r.lanes;
+            if (steps % r.unroll == 0) return std::nullopt;
+            return fmt::format("{} vectors of channels are no multiple of unroll {}", steps, r.unroll);
         },
-        [&] { return long_body(layer, target, r.vectors, r.tile_x, 1, r.unroll); },
+        [&] {
+            const std::int64_t vectors = r.across_channels ? columns : divide_up(columns, r.lanes);
+            return slow_tile(target, r.vectors, r.tile_x, vectors, useful(x, most_tile_x) + layer.x().halo());
+        },
+        [&] {
+            return r.across_channels ? std::nullopt
+                                     : long_body(layer, target, r.vectors, r.tile_x, 1, r.unroll);
+        },
         [&]() -> Reason {
             const int used = r.vectors * r.tile_x + r.vectors + r.tile_x; // by lane, a pixel holds a register
             if (!target.multiply_by_lane || used <= target.vector_registers) return std::nullopt;

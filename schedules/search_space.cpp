@@ -171,6 +171,13 @@ private:
                         offer_column_tasks({lanes, vectors, tile_x, 0, 64, unroll, false, 1});
                 }
             }
+            for (int vectors = 1; vectors <= 8; vectors *= 2) {
+                for (int tile_x = 1; tile_x <= 4; tile_x *= 2) {
+                    const int steps = static_cast<int>(layer_.channels_per_output() / lanes);
+                    for (const int unroll : {1, std::clamp(steps, 2, 16)})
+                        offer_column_tasks({lanes, vectors, tile_x, 0, 64, unroll, false, 1, false, true});
+                }
+            }
         });
     }
 

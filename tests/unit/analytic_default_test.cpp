@@ -120,6 +120,20 @@ TEST(AnalyticDefault, MergesPhasesOfFewChannelsInWideVectors) {
     EXPECT_FALSE(merges("input(f32, 1x16x16x24) | transposed_conv(3, kernel=4, stride=2, pad=1)", "avx512"));
 }
 
+TEST(AnalyticDefault, TakesVectorsAcrossChannelsWhereColumnsAreFew) {
+    const auto across = [](const std::string &stages, const char *cpu) {
+        const ScheduleRecord record = analytic_default(lowered("input(f32, " + stages), facts(cpu));
+        const auto *columns = std::get_if<CpuColumns>(&record.parameters);
+        return columns != nullptr && columns->across_channels;
+    };
+    for (const char *cpu : {"avx512", "avx2", "neon"}) {
+        EXPECT_TRUE(across("1x160x160x64) | transposed_conv(1, kernel=2, stride=2)", cpu)) << cpu;
+        EXPECT_TRUE(across("1x?x?x24) | transposed_conv(1, kernel=2, stride=2) | sigmoid", cpu)) << cpu;
+        EXPECT_FALSE(across("1x160x160x64) | transposed_conv(1, kernel=4, stride=2)", cpu)) << cpu;
+        EXPECT_FALSE(across("1x160x160x63) | transposed_conv(1, kernel=2, stride=2)", cpu)) << cpu;
+    }
+}
+
 TEST(AnalyticDefault, FiltersRowsOfUnknownLengthInStrips) {
     const char *const chain = "input(f32, {}) | transposed_conv(64, kernel=4, stride=2, pad=1)";
     const auto strip = [&](const char *input) {

@@ -120,6 +120,8 @@ TEST(Constraints, CpuColumns) {
                      [lanes](CpuColumns &r) { r.output_lanes = lanes; });
     check.expect_for(depthwise, "sum over channels");
     check.expect_for("input(f32, 1x64x64x8) | conv(17, kernel=3)", "up to 16 output channels");
+    check.expect("up to 8 columns a pixel, the layer has 81",
+                 [](CpuColumns &r) { r.across_channels = true; });
     check.expect_for("input(f32, 1x64x64x8) | conv(1, kernel=3, stride=1x2)", "every input pixel");
     check.expect_for("input(f32, 1x64x64x8) | pixel_unshuffle(2) | conv(1, kernel=3)", "every input pixel");
     check.expect_on("opencl", "for CPUs");
@@ -318,6 +320,24 @@ TEST(Constraints, GpuChannelwise) {
     check.expect("1056 threads, more than 1024", [](GpuChannelwise &r) { r.block_x = 33; });
     check.expect_for(dense, "keep channels apart");
     check.expect_on("sse41", "for GPUs");
+}
+
+TEST(Constraints, CpuColumnsAcrossChannels) {
+    CpuColumns tile;
+    tile.lanes = 8;
+    tile.vectors = 4;
+    tile.tile_x = 2;
+    tile.across_channels = true;
+    const Violations<CpuColumns> check("input(f32, 1x64x64x24) | transposed_conv(1, kernel=2, stride=2)",
+                                       "avx512", tile);
+    check.expect("16 lanes do not divide 24 input channels", [](CpuColumns &r) { r.lanes = 16; });
+    check.expect("at least 2 lanes", [](CpuColumns &r) { r.lanes = 1; });
+    for (const int vectors : {3, 16})
+        check.expect("1, 2, 4 or 8 vectors", [vectors](CpuColumns &r) { r.vectors = vectors; });
+    check.expect("needs 37 of 32", [](CpuColumns &r) { r.tile_x = 8; });
+    check.expect("fetches none ahead", [](CpuColumns &r) { r.prefetch = true; });
+    check.expect_for("input(f32, 1x24x64x64, layout=nchw) | transposed_conv(1, kernel=2, stride=2)",
+                     "channels-last");
 }
 
 TEST(Constraints, HoldForSizesThatOverflowAnInt) {

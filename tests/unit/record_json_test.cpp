@@ -12,6 +12,7 @@ const std::vector<ScheduleRecord> &unusual_records() {
     static const std::vector<ScheduleRecord> records = {
         {CpuDirect{16, 4, 3, 2, 5, 6, 7, 8, true, true}},
         {CpuColumns{8, 3, 2, 4, 5, 6, true, 4}},
+        {CpuColumns{8, 4, 2, 4, 5, 6, false, 4, true, true}},
         {CpuFiltering{{3, 2}, 8, 5, 6, 7, 9, 4, 16, 12, true, true, true}},
         {CpuChannelwise{16, true, 3, 2}},
         {GpuDirect{2, 8, 64, 16, 3, 5}},

@@ -301,6 +301,20 @@ TEST(SearchSpace, HoldsColumnsOfLowImages) {
     }
 }
 
+TEST(SearchSpace, HoldsVectorsAcrossChannelsOfFewColumns) {
+    const auto across = [](const char *stages) {
+        const auto layer = lowered(fmt::format("input(f32, 1x64x64x{}", stages));
+        const SearchSpace space(layer, facts("avx512"));
+        return std::ranges::count_if(space.points(), [](const ScheduleRecord &record) {
+            const auto *columns = std::get_if<CpuColumns>(&record.parameters);
+            return columns != nullptr && columns->across_channels;
+        });
+    };
+    EXPECT_GT(across("24) | transposed_conv(1, kernel=2, stride=2)"), 1);
+    EXPECT_EQ(across("23) | transposed_conv(1, kernel=2, stride=2)"), 0);
+    EXPECT_EQ(across("24) | transposed_conv(1, kernel=3, stride=2)"), 0);
+}
+
 TEST(SearchSpace, FiltersByLaneOnlyWhatTheDefaultWould) {
     const auto filtered = [](const char *input) {
         const auto layer =
