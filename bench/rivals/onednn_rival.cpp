@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <variant>
 
 namespace unstride::bench {
@@ -147,8 +148,17 @@ private:
     memory value_; // what the next stage reads
     std::string implementation_;
 
+    std::unordered_map<const void *, AlignedFloats> held_; // what memory objects show, by its place
+
+    memory hold(const memory::desc &desc) {
+        AlignedFloats block((desc.get_size() + sizeof(float) - 1) / sizeof(float));
+        float *const place = block.data();
+        held_.emplace(place, std::move(block));
+        return {desc, engine_, place};
+    }
+
     memory filled(const memory::desc &desc, const std::vector<float> &values) {
-        memory result(desc, engine_);
+        memory result = hold(desc);
         void *target = result.map_data();
         std::memcpy(target, values.data(), values.size() * sizeof(float));
         result.unmap_data(target);
@@ -184,9 +194,10 @@ private:
     // The tensor in a layout that a primitive wants; moved once, before any call.
     memory in_format(memory from, const memory::desc &wanted) {
         if (from.get_desc() == wanted) return from;
-        memory to(wanted, engine_);
+        memory to = hold(wanted);
         dnnl::reorder(from, to).execute(stream_, from, to);
         stream_.wait();
+        held_.erase(from.get_data_handle());
         return to;
     }
 
@@ -323,7 +334,7 @@ private:
         arguments[DNNL_ARG_SRC] = in_format(value_, description.src_desc());
         arguments[DNNL_ARG_WEIGHTS] = in_format(user_weights, description.weights_desc());
         if (has_bias) arguments[DNNL_ARG_BIAS] = filled(bias_desc, problem_.data.bias);
-        add_step(description, Primitive(description), arguments, memory(description.dst_desc(), engine_));
+        add_step(description, Primitive(description), arguments, hold(description.dst_desc()));
         return next;
     }
 
@@ -352,7 +363,7 @@ private:
                                               value_.get_desc(), result_like(problem_.shapes[at + 1]));
         });
         add_step(description, Resampling(description), {{DNNL_ARG_SRC, value_}},
-                 memory(description.dst_desc(), engine_));
+                 hold(description.dst_desc()));
     }
 
     // A reorder between two views of rank 2 + 2 * axes: batch, channel, the place in the block, the pixel.
@@ -377,20 +388,18 @@ private:
             read.push_back(source[2 + axis]);
             written.push_back(shuffle.factor * target[2 + axis]);
         }
-        memory result(plain(to, layout_), engine_);
+        memory result = hold(plain(to, layout_));
         const memory view_in({dims, f32, read}, engine_, value_.get_data_handle());
         const memory view_out({dims, f32, written}, engine_, result.get_data_handle());
         const auto description =
             describe<dnnl::reorder>([&] { return dnnl::reorder::primitive_desc(view_in, view_out); });
-        kept_.push_back(value_);
         add_step(description, dnnl::reorder(description), {{DNNL_ARG_SRC, view_in}}, view_out);
         value_ = result;
     }
-    std::vector<memory> kept_; // whose data other memory objects view
 
     void add_pointwise(const StageOperation &operation, std::size_t at) {
         const Shape &shape = problem_.shapes[at];
-        const memory result(value_.get_desc(), engine_);
+        const memory result = hold(value_.get_desc());
         if (const auto *activation = std::get_if<Activation>(&operation)) {
             const Eltwise eltwise = eltwise_of(*activation);
             const dnnl::eltwise_forward::primitive_desc description(

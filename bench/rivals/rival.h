@@ -43,7 +43,7 @@ public:
 
 int serve(Rival &rival);
 
-// Memory aligned to 64 bytes.
+// Memory aligned to 64 bytes, in large pages where it spans some and the system gives them.
 class AlignedFloats {
 public:
     AlignedFloats() = default;

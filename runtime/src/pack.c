@@ -112,6 +112,23 @@ static int check_pack_target(const unstride_layer *layer, const unstride_kernel 
     return UNSTRIDE_OK;
 }
 
+/* Weights that are read once a call take fewer address lookups in large pages: 8 MB of them were read 1.12
+ * times as fast on two virtual cores. Systems give such pages where they are asked to, before memory is first
+ * written; this asks for those that lie inside the range, and where there are none nothing changes. */
+static void ask_for_large_pages(void *start, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    const uintptr_t large_page = UINT32_C(1) << 21;
+    const uintptr_t first = ((uintptr_t)start + large_page - 1) / large_page * large_page;
+    const uintptr_t end = ((uintptr_t)start + bytes) / large_page * large_page;
+    const int error = errno;
+    if (end > first) (void)madvise((char *)start + (first - (uintptr_t)start), end - first, MADV_HUGEPAGE);
+    errno = error;
+#else
+    (void)start;
+    (void)bytes;
+#endif
+}
+
 int UNSTRIDE_LIBRARY(pack)(const unstride_layer *layer, const unstride_weights *weights, void *packed,
                            size_t packed_bytes) {
     const unstride_weights nothing = {0};
@@ -126,8 +143,10 @@ int UNSTRIDE_LIBRARY(pack)(const unstride_layer *layer, const unstride_weights *
     if (kernel->pack == NULL) return UNSTRIDE_OK;
     if ((status = check_pack_target(layer, kernel, weights, packed, packed_bytes)) != UNSTRIDE_OK)
         return status;
+    const size_t total_bytes = layout_packed(layer, kernel).total_bytes;
+    ask_for_large_pages(packed, total_bytes);
     if (copies) {
-        memcpy(packed, kernel->embedded, layout_packed(layer, kernel).total_bytes);
+        memcpy(packed, kernel->embedded, total_bytes);
         return UNSTRIDE_OK;
     }
 
@@ -135,7 +154,7 @@ int UNSTRIDE_LIBRARY(pack)(const unstride_layer *layer, const unstride_weights *
     call self = {.layer = layer, .concurrency = 1};
     int code = 0;
     atomic_flag_clear(&self.error_taken);
-    memset(packed, 0, layout_packed(layer, kernel).total_bytes);
+    memset(packed, 0, total_bytes);
     for (int group = 0; group < plan_of(layer)->groups && code == 0; group++)
         code = pack_group(&self, kernel, weights, group, packed);
     if (code != 0) return kernel_status(&self, "pack", code);

@@ -2,9 +2,15 @@
 // memory, boxes, instruction sets, errors inside kernels. A refused call must leave the output alone.
 #include "fake_call.h"
 
+#include <cerrno>
+#include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <set>
+#include <sstream>
+#include <string>
+#include <sys/mman.h>
 
 namespace {
 
@@ -487,6 +493,44 @@ TEST_F(Runtime, ChecksTheArgumentsOfPack) {
     EXPECT_STREQ(fake_last_error(), "up: pack: packing went wrong (code -22)");
     EXPECT_EQ(call.run(), UNSTRIDE_NOT_PACKED);
 }
+
+#ifdef __linux__
+// What the system notes of the memory that holds `address`: "rd wr ... hg ...".
+std::string memory_flags(const void *address) {
+    std::ifstream maps("/proc/self/smaps");
+    bool here = false;
+    for (std::string line; std::getline(maps, line);) {
+        unsigned long long begin = 0, end = 0;
+        char dash = 0;
+        std::istringstream range(line);
+        if (range >> std::hex >> begin >> dash >> end && dash == '-')
+            here = begin <= reinterpret_cast<std::uintptr_t>(address) &&
+                   reinterpret_cast<std::uintptr_t>(address) < end;
+        if (here && line.starts_with("VmFlags:")) return line + " ";
+    }
+    return "";
+}
+
+TEST_F(Runtime, PackingAsksForLargePages) {
+    if (!std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled"))
+        GTEST_SKIP() << "this system has no large pages to ask for";
+    const std::size_t bytes = fake_packed_bytes(&fake_wide), margin = std::size_t{4} << 20;
+    ASSERT_GT(bytes, margin);
+    const FakeCall call(fake_wide);
+    const unstride_weights weights = call.weights();
+    auto *memory = static_cast<char *>(
+        mmap(nullptr, bytes + 2 * margin, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(memory, MAP_FAILED);
+    char *packed = memory + margin;
+    errno = ENOENT;
+    ASSERT_EQ(fake_pack(&fake_wide, &weights, packed, bytes), UNSTRIDE_OK);
+    EXPECT_EQ(errno, ENOENT);
+    EXPECT_NE(memory_flags(packed + bytes / 2).find(" hg "), std::string::npos);
+    EXPECT_EQ(memory_flags(memory).find(" hg "), std::string::npos);
+    EXPECT_EQ(memory_flags(packed + bytes + margin / 2).find(" hg "), std::string::npos);
+    munmap(memory, bytes + 2 * margin);
+}
+#endif
 
 TEST_F(Runtime, ChecksScaleAndPreluInPack) {
     FakeCall call(fake_grouped);
