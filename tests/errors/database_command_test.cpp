@@ -24,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char *chain = "input(f32, 1x4x4x8) | conv(8, kernel=1)";
+constexpr const char *chain = "input(f32, 1x4x4x8) | conv(16, kernel=1)";
 
 bool has(const std::string &text, const std::string &part) {
     return text.find(part) != std::string::npos;
@@ -157,7 +157,7 @@ TEST_F(DatabaseCommand, RunsTakeThemToo) {
     for (const TuningRecord &record : own_records())
         add(path("db"), record);
     ASSERT_TRUE(write_npy(path("up.input.npy"), {1, 4, 4, 8}, std::vector<float>(128, 1)).ok());
-    ASSERT_TRUE(write_npy(path("up.weights.npy"), {8, 8, 1, 1}, std::vector<float>(64, 2)).ok());
+    ASSERT_TRUE(write_npy(path("up.weights.npy"), {16, 8, 1, 1}, std::vector<float>(128, 2)).ok());
     const auto run = [&](const std::vector<std::string> &more) {
         std::vector<std::string> arguments = {"run",   path("a.layers").string(), "--data", path("").string(),
                                               "--out", path("out").string(),      "--json", "--quiet"};
@@ -170,7 +170,7 @@ TEST_F(DatabaseCommand, RunsTakeThemToo) {
     EXPECT_EQ(run({"--db", path("db").string()})["schedule_grade"], "exact");
     const auto output = read_npy(path("out/up.output.npy"));
     ASSERT_TRUE(output.ok()) << output.error();
-    EXPECT_EQ(output->values, std::vector<float>(128, 16));
+    EXPECT_EQ(output->values, std::vector<float>(256, 16));
 }
 
 } // namespace

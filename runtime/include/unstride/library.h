@@ -14,6 +14,8 @@ size_t UNSTRIDE_LIBRARY(packed_bytes)(const unstride_layer *layer);
  * aligned. The result belongs to this layer, version and instruction set; it may be copied and stored.
  * Where packed_bytes is 0 nothing is written and `packed` may be null. Where the library holds the packed
  * weights (it was built with --weights), `weights` may be null, and `packed` gets a copy of them.
+ * Linux is asked for large pages (madvise) where the range holds some: they are given to memory that was never
+ * written before, as malloc's mostly is.
  * Errors: NULL_ARGUMENT, WRONG_LAYER, WRONG_SHAPE (a bias, scale or prelu for a layer that has none),
  * MISALIGNED, BUFFER_TOO_SMALL, OVERLAP, UNKNOWN_INSTRUCTION_SET, UNSUPPORTED_CPU, OUT_OF_MEMORY, INTERNAL.
  */
