@@ -2,6 +2,8 @@
 // error.
 #include "schedules/record.h"
 
+#include "compiler/integer_division.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -135,6 +137,12 @@ std::optional<std::string> violated(const PhaseConvolution &layer, const TargetF
                                layer.channels_per_output());
         if (r.vectors > 8 || (r.vectors & (r.vectors - 1)) != 0)
             return fmt::format("across_channels takes 1, 2, 4 or 8 vectors, got {}", r.vectors);
+        // Kernels hold them on the stack, where Halide puts less than 16 KB, and in the L1 cache.
+        const std::int64_t weights = ceil_divide(column_count(layer), std::int64_t{r.vectors}) * r.vectors *
+                                     layer.channels_per_output() * static_cast<std::int64_t>(sizeof(float));
+        if (weights >= 16 * 1024)
+            return fmt::format("across_channels holds less than 16 KB of weights, the layer has {} bytes",
+                               weights);
     }
     // Each pixel, clamped to the image, has an address of its own: more of them spill (9 pixels of 3 vectors
     // ran at half the speed of 7).

@@ -336,6 +336,8 @@ TEST(Constraints, CpuColumnsAcrossChannels) {
         check.expect("1, 2, 4 or 8 vectors", [vectors](CpuColumns &r) { r.vectors = vectors; });
     check.expect("needs 37 of 32", [](CpuColumns &r) { r.tile_x = 8; });
     check.expect("fetches none ahead", [](CpuColumns &r) { r.prefetch = true; });
+    check.expect_for("input(f32, 1x64x64x1024) | transposed_conv(1, kernel=2, stride=2)",
+                     "less than 16 KB of weights, the layer has 16384");
     check.expect_for("input(f32, 1x24x64x64, layout=nchw) | transposed_conv(1, kernel=2, stride=2)",
                      "channels-last");
 }
